@@ -1,0 +1,72 @@
+"""What the export pipeline and the converters tell each other."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A torch module ready for conversion.
+
+    Attributes:
+        module: in eval mode; called with the inputs in order.
+        inputs: example tensors by name, in order: ``image`` ``[1, 3, H, W]``, ``mask`` ``[1, 1, H, W]``.
+        outputs: names of the module's outputs, in order; ``output`` is an image ``[1, 3, H, W]``.
+        metadata: facts embedded in the artifact.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+class Runtime(Protocol):
+    """A saved artifact, loaded to run on this machine.
+
+    Called with float32 arrays ``image`` ``[1, 3, H, W]`` and ``mask`` ``[1, 1, H, W]`` whatever the
+    artifact's own layout; returns its outputs by name, images as ``[1, 3, H, W]``.
+    """
+
+    name: str
+
+    def __call__(self, image: Array, mask: Array) -> dict[str, Array]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Converter(Protocol):
+    """One target: torch program → file, and file → callable. Each module of this package is one."""
+
+    def convert(self, program: Program, path: Path) -> None:
+        """Write the artifact to ``path``."""
+
+    def load(self, path: Path, threads: int) -> Runtime:
+        """Raises ArtifactError: not an artifact of this target, truncated, or unusable."""
+
+    def count_operators(self, path: Path) -> Counter[str]:
+        """Operators of the saved artifact by name, constants left out."""
+
+
+class ArtifactError(Exception):
+    """The file cannot be loaded or run as an artifact of its target."""
+
+
+class UnsupportedOperatorError(Exception):
+    """The artifact holds an operator that its runtime here cannot execute."""

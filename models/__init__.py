@@ -1,0 +1,1 @@
+"""PyTorch reference models, plain and readable. They know nothing of export."""

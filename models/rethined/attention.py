@@ -1,0 +1,68 @@
+"""NeuralPatchMatch attention: which known patch fills which hole patch."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rethined_export.models.rethined.config import PATCH_SIZE, RethinedConfig, Variant
+
+#: Added to a score that must not win. Large enough to vanish after softmax, small enough for fp16.
+FORBIDDEN = -1e4
+
+
+class PatchAttention(nn.Module):
+    """Projections of one attention head; the published variant also projects values and result."""
+
+    def __init__(self, config: RethinedConfig) -> None:
+        super().__init__()
+        self.w_qs = nn.Linear(config.token_size, config.d_k, bias=False)
+        self.w_ks = nn.Linear(config.token_size, config.d_k, bias=False)
+        if config.variant == "published":
+            self.w_vs = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
+            self.fc = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
+
+    def scores(self, tokens: Tensor) -> Tensor:
+        """``QKᵀ/√d_k`` for tokens ``[N, token_size]`` → ``[N, N]``, queries along the rows."""
+        queries, keys = self.w_qs(tokens), self.w_ks(tokens)
+        return queries @ keys.T / math.sqrt(queries.shape[1])
+
+
+def mask_scores(scores: Tensor, hole: Tensor, variant: Variant) -> Tensor:
+    """Add the attention bias for hole queries.
+
+    ``paper``: a hole query sees known keys only. ``published``: it sees every key but itself (the
+    authors' code computes a key mask and never applies it).
+
+    Args:
+        scores: ``[N, N]``.
+        hole: token flags ``[N]``, 1 where the token is to be filled.
+    """
+    if variant == "paper":
+        return scores + FORBIDDEN * hole[None, :]
+    return scores + FORBIDDEN * torch.diag(hole)
+
+
+def attention_map(
+    scores: Tensor, hole: Tensor, top_k: int | None = None, indices: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Rows of weights that sum to one; a known token attends to itself only (``A_ii = 1``).
+
+    Args:
+        scores: biased scores ``[N, N]``.
+        hole: token flags ``[N]``.
+        top_k: keep the k strongest keys of a query and renormalise; None keeps all.
+        indices: ``[N, k]`` keys to use instead of the strongest ones.
+
+    Returns:
+        The map ``[N, N]`` and the keys used, ``[N, k]``, or None when all are.
+    """
+    if indices is None and top_k is not None:
+        indices = scores.topk(top_k, dim=1).indices
+    if indices is None:
+        weights = torch.softmax(scores, dim=1)
+    else:
+        kept = torch.softmax(scores.gather(1, indices), dim=1)
+        weights = torch.zeros_like(scores).scatter(1, indices, kept)
+    identity = torch.eye(len(scores), dtype=scores.dtype)
+    return torch.where(hole[:, None] > 0, weights, identity), indices

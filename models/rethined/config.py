@@ -1,0 +1,100 @@
+"""Shapes of a RETHINED network: the named presets and everything a checkpoint can change."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Variant = Literal["paper", "published"]
+Decoder = Literal["separable", "transposed"]
+
+VARIANTS: tuple[Variant, ...] = ("paper", "published")
+
+#: Side of the low-resolution image and of a patch, in pixels; fixed by the method.
+LOW_RESOLUTION = 512
+PATCH = 8
+#: Tokens along one side of the low-resolution image, tokens in all, and numbers in one RGB patch.
+GRID = LOW_RESOLUTION // PATCH
+TOKENS = GRID * GRID
+PATCH_SIZE = 3 * PATCH * PATCH
+
+#: Strides of the encoder's stages against the low-resolution image.
+STAGE_STRIDES = (2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class RethinedConfig:
+    """Everything that decides the shapes of the weights and the forward pass.
+
+    Attributes:
+        preset: name of the preset this started from.
+        variant: ``paper`` follows the paper's equations, ``published`` the authors' code bug for bug.
+        widths: output channels of the encoder's stages 0 to 4.
+        blocks: MobileOne blocks (a depthwise and a pointwise layer each) of stages 0 to 4.
+        branches: k×k convolutions of a block while training; 1 after re-parameterisation.
+        squeeze_excite: how many blocks at the end of each stage carry squeeze-and-excitation.
+        decoder: ``transposed`` is the published one, ``separable`` the light one of the mobile preset.
+        decoder_widths: output channels of d4, d3, d2, d1 (d0 ends in RGB).
+        feature_stage: encoder stage whose features join the patch tokens.
+        d_k: channels of queries and keys.
+        deployed: the MobileOne blocks are re-parameterised to one convolution each.
+    """
+
+    preset: str
+    variant: Variant
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    branches: int
+    squeeze_excite: tuple[int, ...]
+    decoder: Decoder
+    decoder_widths: tuple[int, ...]
+    feature_stage: int
+    d_k: int
+    deployed: bool = False
+
+    @property
+    def token_size(self) -> int:
+        """Numbers in one attention token: an RGB patch and the features beside it."""
+        return PATCH_SIZE + self.widths[self.feature_stage]
+
+
+PRESETS: dict[str, RethinedConfig] = {
+    "mobile": RethinedConfig(
+        preset="mobile",
+        variant="paper",
+        widths=(48, 48, 128, 256, 1024),
+        blocks=(1, 2, 8, 10, 1),
+        branches=4,
+        squeeze_excite=(0, 0, 0, 0, 0),
+        decoder="separable",
+        decoder_widths=(192, 128, 64, 24),
+        feature_stage=2,
+        d_k=64,
+    ),
+    "paper": RethinedConfig(
+        preset="paper",
+        variant="paper",
+        widths=(64, 192, 448, 896, 2048),
+        blocks=(1, 2, 8, 10, 1),
+        branches=1,
+        squeeze_excite=(0, 0, 0, 5, 1),
+        decoder="transposed",
+        decoder_widths=(64, 64, 48, 32),
+        feature_stage=3,
+        d_k=2048,
+    ),
+}
+
+
+#: What the authors' code sets differently; decoder widths are its skips' own, the repair that makes
+#: the published shapes fit, and narrow for the mobile preset, to keep it under its parameter limit.
+_PUBLISHED: dict[str, dict[str, Any]] = {
+    "mobile": {"decoder_widths": (64, 64, 48, 32)},
+    "paper": {"decoder_widths": (896, 448, 192, 64), "feature_stage": 2, "d_k": 576},
+}
+
+
+def preset_config(preset: str, variant: Variant) -> RethinedConfig:
+    """The configuration of a preset; the published variant always has the published decoder."""
+    config = PRESETS[preset]
+    if variant == "published":
+        return replace(config, variant=variant, decoder="transposed", **_PUBLISHED[preset])
+    return config

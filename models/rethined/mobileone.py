@@ -1,0 +1,182 @@
+"""MobileOne (Vasu et al., CVPR 2023): many branches while training, one convolution when deployed.
+
+Parameter names follow the reference release, so published weights load unchanged.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from rethined_export.models.rethined.config import RethinedConfig
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the image's mean: ``x · σ(W₂ relu(W₁ mean(x)))``, ratio 1/16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        squeezed = channels // 16
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.expand(torch.relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+def _conv_bn(channels: int, out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
+    block = nn.Sequential()
+    padding = kernel // 2
+    block.add_module(
+        "conv", nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)
+    )
+    block.add_module("bn", nn.BatchNorm2d(out))
+    return block
+
+
+class MobileOneBlock(nn.Module):
+    """``relu(se(Σ branches))``: k×k branches, a 1×1 branch and an identity, each batch-normed.
+
+    A re-parameterised block (``deployed``) holds the same function as one convolution with bias.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        branches: int = 1,
+        squeeze_excite: bool = False,
+        deployed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.deployed = deployed
+        self.se = SqueezeExcite(out) if squeeze_excite else nn.Identity()
+        if deployed:
+            self.reparam_conv = nn.Conv2d(
+                channels, out, kernel, stride, kernel // 2, groups=groups
+            )
+            return
+        self.rbr_skip = nn.BatchNorm2d(channels) if channels == out and stride == 1 else None
+        self.rbr_conv = nn.ModuleList(
+            _conv_bn(channels, out, kernel, stride, groups) for _ in range(branches)
+        )
+        self.rbr_scale = _conv_bn(channels, out, 1, stride, groups) if kernel > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.deployed:
+            total = self.reparam_conv(x)
+        else:
+            total = sum(branch(x) for branch in self.rbr_conv)
+            if self.rbr_scale is not None:
+                total = total + self.rbr_scale(x)
+            if self.rbr_skip is not None:
+                total = total + self.rbr_skip(x)
+        return torch.relu(self.se(total))
+
+    def reparameterise(self) -> None:
+        """Fold every branch into one convolution, in place (float64, exact to rounding)."""
+        if self.deployed:
+            return
+        template = self.rbr_conv[0].conv
+        kernel, bias = _fused_kernel(self, template)
+        conv = nn.Conv2d(
+            template.in_channels,
+            template.out_channels,
+            template.kernel_size,
+            template.stride,
+            template.padding,
+            groups=template.groups,
+        )
+        conv.weight.data.copy_(kernel)
+        conv.bias.data.copy_(bias)  # type: ignore[union-attr]
+        self.reparam_conv = conv.to(template.weight.dtype).requires_grad_(False)
+        self.deployed = True
+        for name in ("rbr_skip", "rbr_conv", "rbr_scale"):
+            delattr(self, name)
+
+
+def _fused_kernel(block: MobileOneBlock, template: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Sum of the branches' kernels and biases once batch norm is folded in, in float64."""
+    side = template.kernel_size[0]
+    parts = [_fold(branch.conv.weight, branch.bn) for branch in block.rbr_conv]
+    if block.rbr_scale is not None:
+        parts.append(_fold(_centred(block.rbr_scale.conv.weight, side), block.rbr_scale.bn))
+    if block.rbr_skip is not None:
+        inputs = template.in_channels // template.groups
+        identity = torch.zeros(template.in_channels, inputs, 1, 1)
+        for channel in range(template.in_channels):
+            identity[channel, channel % inputs] = 1
+        parts.append(_fold(_centred(identity, side), block.rbr_skip))
+    kernels, biases = zip(*parts, strict=True)
+    return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
+
+
+def _centred(kernel: Tensor, side: int) -> Tensor:
+    """A 1×1 kernel in the middle of a ``side``×``side`` one."""
+    return nn.functional.pad(kernel, [side // 2] * 4)
+
+
+def _fold(kernel: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Kernel and bias of ``norm(conv(x))`` with running statistics, in float64."""
+    mean, variance, gamma, beta = (
+        t.detach().double()
+        for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        if t is not None
+    )
+    scale = gamma / torch.sqrt(variance + norm.eps)
+    return kernel.detach().double() * scale[:, None, None, None], beta - mean * scale
+
+
+class MobileOneEncoder(nn.Module):
+    """Five stages at strides 2, 4, 8, 16, 32; returns every stage's output, finest first."""
+
+    def __init__(self, config: RethinedConfig) -> None:
+        super().__init__()
+        self.stage0 = MobileOneBlock(
+            3,
+            config.widths[0],
+            3,
+            stride=2,
+            branches=config.branches,
+            deployed=config.deployed,
+        )
+        for stage in range(1, 5):
+            setattr(self, f"stage{stage}", _stage(config, stage))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """``[1, 3, H, W]`` → five maps ``[1, widths[i], H/2^(i+1), W/2^(i+1)]``."""
+        features = []
+        for stage in range(5):
+            x = getattr(self, f"stage{stage}")(x)
+            features.append(x)
+        return features
+
+
+def _stage(config: RethinedConfig, stage: int) -> nn.Sequential:
+    channels, out = config.widths[stage - 1], config.widths[stage]
+    count = config.blocks[stage]
+    layers: list[nn.Module] = []
+    for index in range(count):
+        gated = index >= count - config.squeeze_excite[stage]
+        common = {
+            "branches": config.branches,
+            "squeeze_excite": gated,
+            "deployed": config.deployed,
+        }
+        stride = 2 if index == 0 else 1
+        layers.append(
+            MobileOneBlock(channels, channels, 3, stride=stride, groups=channels, **common)  # type: ignore[arg-type]
+        )
+        layers.append(MobileOneBlock(channels, out, 1, **common))  # type: ignore[arg-type]
+        channels = out
+    return nn.Sequential(*layers)
+
+
+def reparameterise(model: nn.Module) -> None:
+    """Re-parameterise every MobileOne block under ``model``, in place."""
+    for module in model.modules():
+        if isinstance(module, MobileOneBlock):
+            module.reparameterise()

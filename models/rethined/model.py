@@ -1,0 +1,157 @@
+"""RETHINED (WACV 2025): coarse structure at 512², patches copied at full resolution.
+
+Notation follows the paper: ``y`` image, ``m`` mask (1 = hole), ``x_LR`` masked low-resolution image,
+``B`` blurred, ``F`` high frequencies, ``A`` attention map, ``s`` scale between the resolutions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rethined_export.models.rethined.attention import PatchAttention, attention_map, mask_scores
+from rethined_export.models.rethined.coarse import CoarseModel
+from rethined_export.models.rethined.config import (
+    GRID,
+    LOW_RESOLUTION,
+    PATCH,
+    PATCH_SIZE,
+    RethinedConfig,
+)
+from rethined_export.models.rethined.filters import (
+    bicubic_downsample,
+    bicubic_upsample,
+    fold,
+    gaussian_blur,
+    high_frequencies,
+    unfold,
+)
+
+
+@dataclass(frozen=True)
+class Inpainted:
+    """What the reference computes.
+
+    Attributes:
+        output: inpainted image ``[1, 3, H, W]``, near [0, 1] (copied texture may overshoot).
+        low: inpainted low-resolution image ``[1, 3, 512, 512]`` (x̂_LR).
+        coarse: the coarse model's image ``[1, 3, 512, 512]``.
+        scores: biased attention scores ``[N, N]``.
+        hole: token flags ``[N]``, 1 where the token is to be filled.
+        indices: keys used by each query ``[N, k]``; None for dense attention.
+    """
+
+    output: Tensor
+    low: Tensor
+    coarse: Tensor
+    scores: Tensor
+    hole: Tensor
+    indices: Tensor | None
+
+
+class NeuralPatchMatch(nn.Module):
+    """Parameters of the refinement: attention projections and the coherence layer."""
+
+    def __init__(self, config: RethinedConfig) -> None:
+        super().__init__()
+        self.multihead_attention = PatchAttention(config)
+        coherence = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 3, padding=1, padding_mode="reflect")
+        self.final_conv = nn.Sequential(coherence, nn.Sigmoid())
+
+
+class Rethined(nn.Module):
+    """The whole method with dense attention, as the paper writes it."""
+
+    def __init__(self, config: RethinedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.coarse_model = CoarseModel(config)
+        self.generator = NeuralPatchMatch(config)
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        top_k: int | None = None,
+        indices: Tensor | None = None,
+    ) -> Inpainted:
+        """Fill the hole.
+
+        Args:
+            image: y, RGB, ``[1, 3, H, H]`` in [0, 1]; H is 512·s for a whole number s.
+            mask: m, ``[1, 1, H, H]``, 1 in the hole and 0 elsewhere.
+            top_k: keep this many keys of each query; None is the paper's dense softmax.
+            indices: ``[N, k]`` keys to use instead (for comparing runtimes on equal choices).
+
+        Raises:
+            ValueError: the side is not a multiple of 512.
+        """
+        scale, rest = divmod(image.shape[-1], LOW_RESOLUTION)
+        if rest or image.shape[-2] != image.shape[-1] or mask.shape[-2:] != image.shape[-2:]:
+            raise ValueError(
+                f"image {tuple(image.shape)} and mask {tuple(mask.shape)} must be square, equal "
+                f"and a multiple of {LOW_RESOLUTION}"
+            )
+        x_low, mask_low, hole = self.downsample(image, mask, scale)
+        coarse, features = self.coarse_model(x_low)
+        composite = mask_low * coarse + (1 - mask_low) * x_low
+        scores = self.scores(composite, features, hole)
+        attention, used = attention_map(scores, hole, top_k, indices)
+        low = self.refine(composite, mask_low, hole, attention)
+        output = low if scale == 1 else self.upscale(image, mask, low, attention, scale)
+        return Inpainted(output, low, coarse, scores, hole, used)
+
+    def downsample(self, y: Tensor, m: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x_LR ``[1, 3, 512, 512]``, m_LR ``[1, 1, 512, 512]`` and token flags ``[N]``."""
+        if self.config.variant == "paper":
+            m_low = F.max_pool2d(m, scale)
+            x_low = F.avg_pool2d(y * (1 - m), scale) * (1 - m_low)
+            return x_low, m_low, F.max_pool2d(m_low, PATCH).flatten()
+        m_low = F.interpolate(m, size=LOW_RESOLUTION)
+        x_low = bicubic_downsample(y, scale) * (1 - m_low)
+        return x_low, m_low, m_low[:, :, ::PATCH, ::PATCH].flatten()
+
+    def scores(self, composite: Tensor, features: list[Tensor], hole: Tensor) -> Tensor:
+        """Biased attention scores ``[N, N]`` of tokens ``unfold(F) ⊕ bilinear(features[k])``."""
+        patches = unfold(high_frequencies(composite), PATCH)
+        context = F.interpolate(
+            features[self.config.feature_stage],
+            size=(GRID, GRID),
+            mode="bilinear",
+            align_corners=False,
+        )
+        tokens = torch.cat([patches, context.flatten(2)[0].T], dim=1)
+        scores = self.generator.multihead_attention.scores(tokens)
+        return mask_scores(scores, hole, self.config.variant)
+
+    def refine(self, composite: Tensor, mask_low: Tensor, hole: Tensor, a: Tensor) -> Tensor:
+        """Token mixing and coherence layer: x̂_LR ``[1, 3, 512, 512]``."""
+        blurred = unfold(gaussian_blur(composite), PATCH)
+        patches = unfold(composite, PATCH)
+        high = patches - blurred
+        flag = hole[:, None]
+        if self.config.variant == "paper":
+            tokens = flag * (blurred + a @ high) + (1 - flag) * patches
+            low = self._coherence(tokens)
+            return mask_low * low + (1 - mask_low) * composite
+        head = self.generator.multihead_attention
+        mixed = head.fc(a @ head.w_vs(high))
+        return self._coherence(flag * (mixed - blurred) + (1 - flag) * high)
+
+    def upscale(self, y: Tensor, m: Tensor, low: Tensor, a: Tensor, scale: int) -> Tensor:
+        """Attention upscaling: the patches chosen at low resolution, copied at full resolution."""
+        base = bicubic_upsample(low, scale)
+        patch, side = PATCH * scale, LOW_RESOLUTION * scale
+        if self.config.variant == "paper":
+            context = (1 - m) * y + m * base
+            high = fold(a @ unfold(high_frequencies(context), patch), patch, side, side)
+            return m * (base + high) + (1 - m) * y
+        high = high_frequencies(y * (1 - m))
+        return base + fold(a @ unfold(high, patch), patch, side, side)
+
+    def _coherence(self, tokens: Tensor) -> Tensor:
+        """3×3 convolution over the token grid, sigmoid, fold."""
+        grid = tokens.T.reshape(1, PATCH_SIZE, GRID, GRID)
+        out = self.generator.final_conv(grid).flatten(2)[0].T
+        return fold(out, PATCH, LOW_RESOLUTION, LOW_RESOLUTION)

@@ -1,0 +1,1 @@
+"""Verified ONNX, TFLite and Core ML exports of RETHINED inpainting models."""

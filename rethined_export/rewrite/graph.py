@@ -1,0 +1,186 @@
+"""The program that is exported: the reference model, rewritten operator by operator."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined, reparameterise
+from rethined_export.models.rethined.attention import FORBIDDEN
+from rethined_export.models.rethined.config import STAGE_STRIDES, TOKENS
+from rethined_export.rewrite.antialias import AntialiasedDownsample
+from rethined_export.rewrite.bicubic import BicubicUpsample
+from rethined_export.rewrite.blur import SeparableBlur
+from rethined_export.rewrite.gather import PatchGather
+from rethined_export.rewrite.mixing import dense_mix
+from rethined_export.rewrite.tokens import TokenProjection, forbid_self, spread_flags, strongest
+
+Upscale = Literal["gather", "dense"]
+UPSCALES: tuple[Upscale, ...] = ("gather", "dense")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the low-resolution part knows before attention.
+
+    Attributes:
+        composite: x_c ``[1, 3, 512, 512]``; ``mask_low`` m_LR ``[1, 1, 512, 512]``.
+        blurred, high: B and F, each ``[1, 3, 512, 512]``.
+        hole: token flags ``[1, 1, 64, 64]``.
+        scores: biased attention scores ``[1, 1, N, N]``.
+    """
+
+    composite: Tensor
+    mask_low: Tensor
+    blurred: Tensor
+    high: Tensor
+    hole: Tensor
+    scores: Tensor
+
+
+class ExportGraph(nn.Module):
+    """RETHINED for one resolution, equal to the reference with the same k.
+
+    Args:
+        model: reference in eval mode; it is copied and re-parameterised.
+        hr: side of the image, 512·s.
+        upscale: ``gather`` copies k patches a token, ``dense`` mixes all.
+        top_k: keys kept for each query; ``gather`` only.
+    """
+
+    def __init__(self, model: Rethined, hr: int, upscale: Upscale = "gather", top_k: int = 1):
+        super().__init__()
+        model = copy.deepcopy(model)
+        reparameterise(model)
+        self.config, self.hr, self.scale = model.config, hr, hr // LOW_RESOLUTION
+        self.upscale, self.top_k = upscale, top_k
+        self.paper = model.config.variant == "paper"
+        self.coarse_model = model.coarse_model
+        self.coherence = model.generator.final_conv
+        head = model.generator.multihead_attention
+        self.queries = TokenProjection(head.w_qs, gain=1 / math.sqrt(model.config.d_k))
+        self.keys = TokenProjection(head.w_ks)
+        if not self.paper:
+            self.values = nn.Conv2d(192, 192, 1, bias=False)
+            joined = head.fc.weight.double() @ head.w_vs.weight.double()
+            self.values.weight.data = joined.float()[:, :, None, None]
+        self.blur = SeparableBlur()
+        self.gather_low = PatchGather(PATCH, GRID)
+        if self.scale > 1:
+            self.enlarge = BicubicUpsample(self.scale)
+            self.gather_high = PatchGather(PATCH * self.scale, GRID)
+            if not self.paper:
+                self.reduce = AntialiasedDownsample(self.scale, LOW_RESOLUTION)
+        self.eval().requires_grad_(False)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """``output`` and, where patches are gathered, the keys chosen and their scores."""
+        return ("output",) if self.upscale == "dense" else ("output", "indices", "scores")
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Fill the hole.
+
+        Args:
+            image: RGB ``[1, 3, hr, hr]`` in [0, 1].
+            mask: ``[1, 1, hr, hr]``, 1 = hole, 0 = known.
+
+        Returns:
+            The image ``[1, 3, hr, hr]``; with ``gather`` also indices int32 ``[1, N, k]`` and their
+            attention scores ``[1, N, k]`` (rows of known tokens carry no meaning).
+        """
+        scene = self.describe(image, mask)
+        if self.upscale == "dense":
+            attention = torch.softmax(scene.scores, dim=3)
+            low = self.refine(scene, dense_mix(scene.high, attention, PATCH, GRID))
+            return (self.finish(image, mask, scene, low, attention=attention),)
+        scores, indices = strongest(scene.scores, self.top_k)
+        return (self.complete(image, mask, scene, indices, scores), indices, scores)
+
+    def describe(self, image: Tensor, mask: Tensor) -> Scene:
+        """Everything up to the attention scores."""
+        x_low, mask_low, hole = self._shrink(image, mask)
+        coarse, features = self.coarse_model(x_low)
+        composite = mask_low * coarse + (1 - mask_low) * x_low
+        blurred = self.blur(composite)
+        high = composite - blurred
+        context = self._to_grid(features[self.config.feature_stage])
+        queries = self.queries(high, context).reshape(1, 1, self.config.d_k, TOKENS)
+        keys = self.keys(high, context).reshape(1, 1, self.config.d_k, TOKENS)
+        flags = hole.reshape(1, 1, 1, TOKENS)
+        bias = flags * FORBIDDEN if self.paper else forbid_self(flags, FORBIDDEN)
+        scores = torch.matmul(queries.transpose(2, 3), keys) + bias
+        return Scene(composite, mask_low, blurred, high, hole, scores)
+
+    def complete(
+        self, image: Tensor, mask: Tensor, scene: Scene, indices: Tensor, scores: Tensor
+    ) -> Tensor:
+        """Everything after the keys are chosen: the image ``[1, 3, hr, hr]``."""
+        weights = torch.softmax(scores, dim=2) if self.top_k > 1 else None
+        low = self.refine(scene, self.gather_low(scene.high, indices, weights))
+        return self.finish(image, mask, scene, low, indices=indices, weights=weights)
+
+    def refine(self, scene: Scene, mixed: Tensor) -> Tensor:
+        """Coherence layer over the mixed tokens: x̂_LR ``[1, 3, 512, 512]``."""
+        flag = spread_flags(scene.hole, PATCH)
+        if self.paper:
+            tokens = flag * (scene.blurred + mixed) + (1 - flag) * scene.composite
+            low = self._cohere(F.pixel_unshuffle(tokens, PATCH))
+            return scene.mask_low * low + (1 - scene.mask_low) * scene.composite
+        mixed = F.pixel_shuffle(self.values(F.pixel_unshuffle(mixed, PATCH)), PATCH)
+        tokens = flag * (mixed - scene.blurred) + (1 - flag) * scene.high
+        return self._cohere(F.pixel_unshuffle(tokens, PATCH))
+
+    def finish(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        scene: Scene,
+        low: Tensor,
+        *,
+        attention: Tensor | None = None,
+        indices: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Attention upscaling at full resolution; the low-resolution result where s = 1."""
+        if self.scale == 1:
+            return low
+        base = self.enlarge(low)
+        known = image * (1 - mask)
+        context = known + mask * base if self.paper else known
+        high = context - self.blur(context)
+        patch = PATCH * self.scale
+        if indices is None:
+            assert attention is not None
+            mixed = dense_mix(high, attention, patch, GRID)
+        else:
+            mixed = self.gather_high(high, indices, weights)
+        if self.paper:
+            return mask * (base + mixed) + known
+        flag = spread_flags(scene.hole, patch)
+        return base + flag * mixed + (1 - flag) * high
+
+    def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x_LR, m_LR and token flags ``[1, 1, 64, 64]``."""
+        if self.paper:
+            mask_low = F.max_pool2d(mask, self.scale) if self.scale > 1 else mask
+            masked = image * (1 - mask)
+            x_low = F.avg_pool2d(masked, self.scale) if self.scale > 1 else masked
+            return x_low * (1 - mask_low), mask_low, F.max_pool2d(mask_low, PATCH)
+        mask_low = mask[:, :, :: self.scale, :: self.scale]
+        x_low = (self.reduce(image) if self.scale > 1 else image) * (1 - mask_low)
+        return x_low, mask_low, mask_low[:, :, ::PATCH, ::PATCH]
+
+    def _to_grid(self, features: Tensor) -> Tensor:
+        """Bring encoder features to one vector a token."""
+        factor = STAGE_STRIDES[self.config.feature_stage] / PATCH
+        if factor == 1:
+            return features
+        return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+
+    def _cohere(self, tokens: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.coherence(tokens), PATCH)

@@ -1,0 +1,18 @@
+"""Token mixing with a dense attention map, kept for comparison with the gather."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def dense_mix(x: Tensor, attention: Tensor, patch: int, grid: int) -> Tensor:
+    """Twin of ``fold(A @ unfold(x))`` in rank 4.
+
+    Args:
+        x: ``[1, 3, patch·grid, patch·grid]``.
+        attention: ``[1, 1, N, N]``, queries along the rows.
+    """
+    size = 3 * patch * patch
+    values = F.pixel_unshuffle(x, patch).reshape(1, 1, size, grid * grid)
+    mixed = torch.matmul(values, attention.transpose(2, 3))
+    return F.pixel_shuffle(mixed.reshape(1, size, grid, grid), patch)

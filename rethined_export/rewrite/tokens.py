@@ -1,0 +1,57 @@
+"""Projections and flags of tokens, computed on the image instead of on unfolded patches."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rethined_export.models.rethined.config import PATCH, PATCH_SIZE
+
+
+class TokenProjection(nn.Module):
+    """Twin of ``linear(unfold(F) ⊕ features)``: a patch-sized strided convolution plus a 1×1.
+
+    Args:
+        linear: without bias, from ``192 + features`` to d_k numbers.
+        gain: factor folded into the weights (the queries' 1/√d_k).
+    """
+
+    def __init__(self, linear: nn.Linear, gain: float = 1.0) -> None:
+        super().__init__()
+        weight = linear.weight.detach() * gain
+        size, inputs = weight.shape
+        self.patch = nn.Conv2d(3, size, PATCH, stride=PATCH, bias=False)
+        self.context = nn.Conv2d(inputs - PATCH_SIZE, size, 1, bias=False)
+        self.patch.weight.data = weight[:, :PATCH_SIZE].reshape(size, 3, PATCH, PATCH).clone()
+        self.context.weight.data = weight[:, PATCH_SIZE:, None, None].clone()
+
+    def forward(self, high: Tensor, context: Tensor) -> Tensor:
+        """``[1, 3, 512, 512]`` and ``[1, C, 64, 64]`` → ``[1, d_k, 64, 64]``."""
+        return self.patch(high) + self.context(context)
+
+
+def spread_flags(hole: Tensor, patch: int) -> Tensor:
+    """Token flags ``[1, 1, g, g]`` over the pixels of their patches, ``[1, 1, g·patch, g·patch]``."""
+    return F.interpolate(hole, scale_factor=float(patch), mode="nearest")
+
+
+def forbid_self(hole: Tensor, penalty: float) -> Tensor:
+    """``penalty · diag(hole)`` without an identity matrix: ``[1, 1, 1, N]`` → ``[1, 1, N, N]``.
+
+    A column followed by N zeros, read in rows of N, puts each entry one place further: the diagonal.
+    """
+    count = hole.shape[3]
+    column = F.pad((hole * penalty).reshape(count, 1), (0, count))
+    return column.reshape(-1)[: count * count].reshape(1, 1, count, count)
+
+
+def strongest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k strongest keys of each query: ``[1, 1, N, N]`` → scores and int32 indices ``[1, N, k]``.
+
+    k = 1 is an argmax: top-k leaves the Neural Engine and most GPU delegates.
+    """
+    count = scores.shape[2]
+    if k == 1:
+        values, indices = scores.amax(3), scores.argmax(3)
+    else:
+        values, indices = torch.topk(scores, k, dim=3)
+    return values.reshape(1, count, k), indices.to(torch.int32).reshape(1, count, k)
