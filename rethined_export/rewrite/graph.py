@@ -17,7 +17,13 @@ from rethined_export.rewrite.bicubic import BicubicUpsample
 from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.gather import PatchGather
 from rethined_export.rewrite.mixing import dense_mix
-from rethined_export.rewrite.tokens import TokenProjection, forbid_self, spread_flags, strongest
+from rethined_export.rewrite.tokens import (
+    TokenProjection,
+    forbid_self,
+    spread_flags,
+    strongest,
+    unfold_grid,
+)
 
 Upscale = Literal["gather", "dense"]
 UPSCALES: tuple[Upscale, ...] = ("gather", "dense")
@@ -129,11 +135,11 @@ class ExportGraph(nn.Module):
         flag = spread_flags(scene.hole, PATCH)
         if self.paper:
             tokens = flag * (scene.blurred + mixed) + (1 - flag) * scene.composite
-            low = self._cohere(F.pixel_unshuffle(tokens, PATCH))
+            low = self._cohere(unfold_grid(tokens, PATCH))
             return scene.mask_low * low + (1 - scene.mask_low) * scene.composite
-        mixed = F.pixel_shuffle(self.values(F.pixel_unshuffle(mixed, PATCH)), PATCH)
+        mixed = F.pixel_shuffle(self.values(unfold_grid(mixed, PATCH)), PATCH)
         tokens = flag * (mixed - scene.blurred) + (1 - flag) * scene.high
-        return self._cohere(F.pixel_unshuffle(tokens, PATCH))
+        return self._cohere(unfold_grid(tokens, PATCH))
 
     def finish(
         self,

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rethined_export.rewrite.tokens import unfold_grid
+
 
 def dense_mix(x: Tensor, attention: Tensor, patch: int, grid: int) -> Tensor:
     """Twin of ``fold(A @ unfold(x))`` in rank 4.
@@ -13,6 +15,6 @@ def dense_mix(x: Tensor, attention: Tensor, patch: int, grid: int) -> Tensor:
         attention: ``[1, 1, N, N]``, queries along the rows.
     """
     size = 3 * patch * patch
-    values = F.pixel_unshuffle(x, patch).reshape(1, 1, size, grid * grid)
+    values = unfold_grid(x, patch).reshape(1, 1, size, grid * grid)
     mixed = torch.matmul(values, attention.transpose(2, 3))
     return F.pixel_shuffle(mixed.reshape(1, size, grid, grid), patch)

@@ -29,6 +29,18 @@ class TokenProjection(nn.Module):
         return self.patch(high) + self.context(context)
 
 
+def unfold_grid(x: Tensor, patch: int) -> Tensor:
+    """Twin of ``F.pixel_unshuffle`` in rank 4: ``[1, C, H, W]`` → ``[1, C·patch², H/patch, W/patch]``.
+
+    The plain operator leaves torch as one rank-6 transpose, which no GPU delegate takes.
+    """
+    _, channels, height, width = x.shape
+    rows, columns = height // patch, width // patch
+    x = x.reshape(channels, rows, patch, width).transpose(1, 2)
+    x = x.reshape(channels, patch, rows * columns, patch).transpose(2, 3)
+    return x.reshape(1, channels * patch * patch, rows, columns)
+
+
 def spread_flags(hole: Tensor, patch: int) -> Tensor:
     """Token flags ``[1, 1, g, g]`` over the pixels of their patches, ``[1, 1, g·patch, g·patch]``."""
     return F.interpolate(hole, scale_factor=float(patch), mode="nearest")

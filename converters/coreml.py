@@ -1,0 +1,143 @@
+"""Core ML: coremltools one way; Apple's runtime on macOS and our ML Program interpreter elsewhere.
+
+Off macOS nothing executes a ``.mlpackage``, so the interpreter checks conversion, passes,
+serialisation and weights, but not Apple's own numerics (see ``docs/parity.md``).
+"""
+
+import json
+import logging
+import platform
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+logging.getLogger("coremltools").setLevel(logging.ERROR)
+import coremltools as ct  # noqa: E402
+
+from rethined_export.converters.mil import MLProgram  # noqa: E402
+from rethined_export.converters.types import Array, ArtifactError, Program  # noqa: E402
+
+MINIMUM_TARGET = ct.target.iOS16
+
+
+def convert(program: Program, path: Path) -> None:
+    """``torch.export``, then an fp32 ML Program for iOS 16 or later."""
+    exported = torch.export.export(program.module, tuple(program.inputs.values()))
+    model = ct.convert(
+        exported.run_decompositions({}),
+        convert_to="mlprogram",
+        minimum_deployment_target=MINIMUM_TARGET,
+        compute_precision=ct.precision.FLOAT32,
+        outputs=[ct.TensorType(name=name) for name in program.outputs],
+        skip_model_load=True,
+    )
+    model.author = "rethined-export"
+    model.short_description = "RETHINED image inpainting"
+    for name, text in _DESCRIPTIONS.items():
+        fields = model.input_description if name in program.inputs else model.output_description
+        if name in program.inputs or name in program.outputs:
+            fields[name] = text
+    for key, value in sorted(program.metadata.items()):
+        model.user_defined_metadata[key] = value
+    model.save(str(path))
+    _fix_identifiers(path)
+
+
+_DESCRIPTIONS = {
+    "image": "RGB image, [1, 3, H, W], values in [0, 1]",
+    "mask": "[1, 1, H, W], 1 = hole to fill, 0 = known",
+    "output": "inpainted RGB image, [1, 3, H, W], about [0, 1]",
+    "indices": "patch each token copies, [1, N, k], row by row",
+    "scores": "attention score of that patch, [1, N, k]",
+}
+
+
+def _fix_identifiers(path: Path) -> None:
+    """Replace the package's random item identifiers, so that equal input gives equal bytes.
+
+    coremltools stamps the specification with its own version facts; those stay.
+    """
+    manifest_path = path / "Manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    entries = manifest["itemInfoEntries"]
+    fixed = {
+        key: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
+        for key, entry in entries.items()
+    }
+    manifest["itemInfoEntries"] = {
+        fixed[key]: entry for key, entry in sorted(entries.items(), key=lambda e: e[1]["path"])
+    }
+    manifest["rootModelIdentifier"] = fixed[manifest["rootModelIdentifier"]]
+    manifest_path.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")
+    for spec in path.rglob("*.mlmodel"):
+        proto = ct.utils.load_spec(str(path))
+        spec.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+class _Interpreted:
+    """The ML Program interpreter."""
+
+    name = "ML Program interpreter"
+
+    def __init__(self, path: Path) -> None:
+        self._program = MLProgram(path)
+
+    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+        return self._program.run({"image": image, "mask": mask})
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        del self._program
+
+
+class _Native:
+    """Apple's runtime, on the CPU in fp32 (the other compute units round to fp16)."""
+
+    name = "Core ML"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
+        except Exception as error:
+            raise ArtifactError(f"Core ML cannot load {path}: {error}") from error
+
+    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+        try:
+            results: dict[str, Array] = self._model.predict({"image": image, "mask": mask})
+        except Exception as error:
+            raise ArtifactError(f"Core ML cannot run it: {error}") from error
+        return results
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        del self._model
+
+
+def load(path: Path, threads: int) -> Any:
+    """Apple's runtime on macOS, the interpreter elsewhere (on ``threads`` threads).
+
+    Raises:
+        ArtifactError: not an ML Program package, truncated, or one the runtime refuses.
+        UnsupportedOperatorError: an operator the interpreter does not know.
+    """
+    if platform.system() == "Darwin":
+        return _Native(path)
+    torch.set_num_threads(threads)
+    return _Interpreted(path)
+
+
+def count_operators(path: Path) -> Counter[str]:
+    """Operators of the main function by MIL type, constants left out."""
+    return MLProgram(path).count_operators()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The facts embedded in the package."""
+    return dict(ct.utils.load_spec(str(path)).description.metadata.userDefined)

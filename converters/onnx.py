@@ -1,0 +1,105 @@
+"""ONNX: the dynamo exporter and onnxsim one way, ONNX Runtime the other."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import onnxsim
+import torch
+
+from rethined_export.converters.types import Array, ArtifactError, Program
+
+OPSET = 18
+
+
+def convert(program: Program, path: Path) -> None:
+    """Trace, export at opset 18, simplify, and write one self-contained file.
+
+    Raises:
+        RuntimeError: onnxsim's own check failed.
+    """
+    exported = torch.onnx.export(
+        program.module,
+        tuple(program.inputs.values()),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(program.inputs),
+        output_names=list(program.outputs),
+        verbose=False,
+    )
+    assert exported is not None
+    model, checked = onnxsim.simplify(exported.model_proto)
+    if not checked:
+        raise RuntimeError("onnxsim changed what the graph computes; its self-check failed")
+    _drop_traces(model)
+    onnx.helper.set_model_props(model, dict(sorted(program.metadata.items())))
+    model.producer_name, model.producer_version = "rethined-export", ""
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _drop_traces(model: Any) -> None:
+    """Remove what names source files of this machine: exporter metadata and doc strings."""
+    graph = model.graph
+    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+
+
+class _Session:
+    """An ONNX Runtime session on the CPU."""
+
+    name = "ONNX Runtime"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no base class of their own
+            raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+        try:
+            results = self._session.run(None, {"image": image, "mask": mask})
+        except Exception as error:
+            raise ArtifactError(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        return dict(zip(self._outputs, results, strict=True))
+
+    def __enter__(self) -> "_Session":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        del self._session
+
+
+def load(path: Path, threads: int) -> _Session:
+    """An ONNX Runtime session; layouts are the artifact's own (NCHW).
+
+    Raises:
+        ArtifactError: not an ONNX model, or one the runtime refuses.
+    """
+    return _Session(path, threads)
+
+
+def count_operators(path: Path) -> Counter[str]:
+    """Nodes of the graph by operator type."""
+    model = onnx.load(path)
+    return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The facts embedded in the file."""
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,169 @@
+"""TFLite: litert-torch one way, LiteRT the other. Images are NHWC at the artifact's boundary."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import litert_torch
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from rethined_export.converters.types import Array, ArtifactError, Program
+
+_IDENTIFIER = b"TFL3"
+_METADATA = "rethined_export"
+
+
+def convert(program: Program, path: Path) -> None:
+    """Trace and convert with NHWC images, then finish the flatbuffer.
+
+    litert-torch lowers a table look-up to EMBEDDING_LOOKUP, which GPU delegates refuse; GATHER is
+    the same read with its two inputs swapped. It also names tensors by number.
+    """
+    image_outputs = [i for i, name in enumerate(program.outputs) if name == "output"]
+    inputs = tuple(tensor.permute(0, 2, 3, 1).contiguous() for tensor in program.inputs.values())
+    module = litert_torch.to_channel_last_io(
+        program.module, args=list(range(len(inputs))), outputs=image_outputs
+    ).eval()
+    litert_torch.convert(module, inputs).export(str(path))
+    model = _parse(path.read_bytes())
+    _gather_instead_of_lookup(model)
+    _name_tensors(model, list(program.inputs), list(program.outputs))
+    _embed_metadata(model, program.metadata)
+    path.write_bytes(pack(model))
+
+
+def _parse(data: bytes) -> Any:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+
+
+def pack(model: Any) -> bytes:
+    """Serialise a flatbuffer object tree."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def unpack(path: Path) -> Any:
+    """The flatbuffer's object tree.
+
+    Raises:
+        ArtifactError: not a TFLite flatbuffer, or a truncated one.
+    """
+    try:
+        data = path.read_bytes()
+        if data[4:8] != _IDENTIFIER:
+            raise ArtifactError(f"{path} is not a TFLite file (no {_IDENTIFIER.decode()} mark)")
+        return _parse(data)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged or truncated") from error
+    except Exception as error:  # struct.error and the like, from offsets that point outside
+        raise ArtifactError(f"{path} is damaged or truncated") from error
+
+
+def _gather_instead_of_lookup(model: Any) -> None:
+    lookup, gather = schema.BuiltinOperator.EMBEDDING_LOOKUP, schema.BuiltinOperator.GATHER
+    for position, code in enumerate(model.operatorCodes):
+        if code.builtinCode != lookup:
+            continue
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = gather, gather, 1
+        for operator in _operators(model, position):
+            operator.inputs = operator.inputs[::-1].copy()
+            operator.builtinOptionsType = schema.BuiltinOptions.GatherOptions
+            operator.builtinOptions = schema.GatherOptionsT()
+
+
+def _operators(model: Any, opcode: int) -> list[Any]:
+    return [
+        operator
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if operator.opcodeIndex == opcode
+    ]
+
+
+def _name_tensors(model: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Give inputs and outputs the program's names, in the tensors and in the signature."""
+    signature, graph = model.signatureDefs[0], model.subgraphs[0]
+    # The signature lists them by sorted name; its own numbering carries the program's order.
+    for entries, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
+        for entry in entries:
+            name = names[int(entry.name.decode().rsplit("_", 1)[1])]
+            entry.name = name
+            graph.tensors[entry.tensorIndex].name = name
+
+
+def _embed_metadata(model: Any, metadata: dict[str, str]) -> None:
+    buffer = schema.BufferT()
+    text = json.dumps(metadata, sort_keys=True)
+    buffer.data = np.frombuffer(text.encode(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _METADATA, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The facts embedded in the file."""
+    model = unpack(path)
+    for entry in model.metadata or []:
+        if entry.name.decode() == _METADATA:
+            data: dict[str, str] = json.loads(bytes(model.buffers[entry.buffer].data))
+            return data
+    return {}
+
+
+class _Interpreter:
+    """A LiteRT interpreter on the CPU; transposes to and from its NHWC images."""
+
+    name = "LiteRT"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        unpack(path)  # a truncated file can crash the native loader instead of failing
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+            self._inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
+            self._outputs = {d["name"]: d for d in self._interpreter.get_output_details()}
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"LiteRT cannot load {path}: {error}") from error
+
+    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+        try:
+            for name, value in {"image": image, "mask": mask}.items():
+                nhwc = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+                self._interpreter.set_tensor(self._inputs[name]["index"], nhwc)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ArtifactError(f"LiteRT cannot run it: {error}") from error
+        results = {n: self._interpreter.get_tensor(d["index"]) for n, d in self._outputs.items()}
+        return {n: v.transpose(0, 3, 1, 2) if v.ndim == 4 else v for n, v in results.items()}
+
+    def __enter__(self) -> "_Interpreter":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        del self._interpreter
+
+
+def load(path: Path, threads: int) -> _Interpreter:
+    """A LiteRT interpreter.
+
+    Raises:
+        ArtifactError: not a TFLite file, truncated, or one LiteRT refuses.
+    """
+    return _Interpreter(path, threads)
+
+
+def count_operators(path: Path) -> Counter[str]:
+    """Operators of all subgraphs by their schema name."""
+    model = unpack(path)
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    codes = [names[code.builtinCode] for code in model.operatorCodes]
+    return Counter(codes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators)

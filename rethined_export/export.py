@@ -1,0 +1,242 @@
+"""The export pipeline: weights → rewritten graph → converter → artifact → parity → manifest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rethined_export.artifacts import (
+    ExportSpec,
+    Manifest,
+    hash_artifact,
+    manifest_path,
+    publish,
+    remove,
+    size_of,
+    tensor_infos,
+    tool_versions,
+)
+from rethined_export.errors import ParityError, UserError
+from rethined_export.jobs import JobError, run_job, scratch_name, worker_threads
+
+OnStage = Callable[[str, str], None]
+_LOCK = ".rethined-export.lock"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What one call exports.
+
+    Attributes:
+        specs: one artifact each.
+        output: folder for artifacts and manifests; created if missing.
+        verify: compare each with torch; off means the gates are reported as not run.
+        image, mask: photo to compare on instead of the bundled ones; both or neither.
+        overwrite: replace artifacts that exist.
+    """
+
+    specs: tuple[ExportSpec, ...]
+    output: Path
+    verify: bool = True
+    image: Path | None = None
+    mask: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How one artifact fared.
+
+    Attributes:
+        path: where it is, or would have been.
+        seconds: conversion alone.
+        failure: None if it is in place; else one line.
+        exit_code: 0 if it is in place.
+        log: what a failed worker printed.
+    """
+
+    spec: ExportSpec
+    path: Path
+    manifest: Manifest | None = None
+    seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    parameters: int = 0
+    failure: str | None = None
+    exit_code: int = 0
+    log: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``--json``."""
+        facts: dict[str, Any] = {
+            "target": self.spec.target,
+            "path": str(self.path),
+            "exit_code": self.exit_code,
+            "failure": self.failure,
+        }
+        if self.manifest is not None:
+            parity = self.manifest.parity or {"passed": None, "status": "not run"}
+            facts |= {
+                "bytes": self.manifest.bytes,
+                "sha256": self.manifest.sha256,
+                "seconds": self.seconds,
+                "peak_rss_bytes": self.peak_rss_bytes,
+                "parameters": self.parameters,
+                "operators": self.manifest.operators,
+                "weights": self.manifest.weights,
+                "derived": list(self.manifest.derived),
+                "parity": parity,
+            }
+        return facts
+
+
+def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
+    """Export one artifact after the other; a failure of one leaves the others alone.
+
+    Nothing half-written stays behind, whatever ends this, and nothing that missed a gate.
+
+    Args:
+        on_stage: called with target and stage.
+
+    Raises:
+        UserError: before any work: an artifact exists, or the folder cannot be written.
+    """
+    with _locked_folder(request.output):
+        _refuse_existing(request)
+        for spec in request.specs:
+            yield _export_one(request, spec, on_stage)
+
+
+def _refuse_existing(request: ExportRequest) -> None:
+    for spec in request.specs:
+        path = request.output / spec.file_name()
+        if (path.exists() or path.is_symlink()) and not request.overwrite:
+            raise UserError(
+                f"{path} exists; pass --overwrite to replace it, or choose another --output"
+            )
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder for one export at a time; remove what we made of it if it stays empty."""
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, blocking=False)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another export is writing into {folder}; wait for it, or choose another --output"
+        ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--output {folder} is not a folder; choose another") from error
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> Exported:
+    destination = request.output / spec.file_name()
+    scratch = scratch_name(request.output, spec.file_name())
+    entry = Exported(spec, destination)
+
+    def stage(text: str) -> None:
+        on_stage(spec.target, text)
+
+    try:
+        return _convert_and_check(request, entry, scratch, stage)
+    except JobError as error:
+        return replace(entry, failure=str(error), exit_code=error.exit_code, log=error.log)
+    except UserError as error:
+        return replace(entry, failure=str(error), exit_code=error.exit_code)
+    except OSError as error:
+        reason = f"cannot write {destination}: {error.strerror or error}"
+        return replace(entry, failure=reason, exit_code=UserError.exit_code)
+    finally:
+        remove(scratch)
+        remove(manifest_path(scratch))
+
+
+def _convert_and_check(
+    request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
+) -> Exported:
+    job = {"spec": asdict(entry.spec), "path": str(scratch), "threads": worker_threads()}
+    made = run_job("convert", job, stage)
+    inputs, outputs = tensor_infos(entry.spec)
+    manifest = Manifest(
+        spec=entry.spec,
+        artifact=entry.path.name,
+        sha256=hash_artifact(scratch),
+        bytes=size_of(scratch),
+        weights=made["weights"],
+        weights_sha256=made["weights_sha256"],
+        derived=tuple(made["derived"]),
+        inputs=inputs,
+        outputs=outputs,
+        operators=made["operators"],
+        versions=tool_versions(entry.spec.target),
+    )
+    entry = replace(
+        entry,
+        seconds=made["seconds"],
+        peak_rss_bytes=made["peak_rss_bytes"],
+        parameters=made["parameters"],
+    )
+    if request.verify:
+        parity = compare(manifest, scratch, stage, request.image, request.mask)
+        manifest = replace(manifest, parity=parity)
+        if not parity["passed"]:
+            return replace(
+                entry,
+                failure=f"parity failed: {'; '.join(parity['failures'])}",
+                exit_code=ParityError.exit_code,
+            )
+    stage("writing")
+    publish(scratch, manifest, entry.path)
+    stage("done")
+    return replace(entry, manifest=manifest)
+
+
+def compare(
+    manifest: Manifest,
+    artifact: Path,
+    stage: Callable[[str], None],
+    image: Path | None = None,
+    mask: Path | None = None,
+) -> dict[str, Any]:
+    """Run a saved artifact in a process of its own and compare it with torch.
+
+    Args:
+        image, mask: photo to use instead of the bundled ones.
+
+    Returns:
+        The parity report (see :class:`rethined_export.parity.ParityReport`).
+
+    Raises:
+        JobError: the artifact could not be loaded or run.
+        UserError: the weights are no longer those the artifact was made from.
+    """
+    job = {
+        "spec": asdict(manifest.spec),
+        "path": str(artifact),
+        "threads": worker_threads(),
+        "image": None if image is None else str(image),
+        "mask": None if mask is None else str(mask),
+    }
+    report = run_job("verify", job, stage)
+    found = report.pop("weights_sha256")
+    if manifest.spec.checkpoint is not None and found != manifest.weights_sha256:
+        raise UserError(
+            f"{manifest.spec.checkpoint} is not the checkpoint this artifact was made from "
+            f"(sha256 {found[:12]}…, not {manifest.weights_sha256[:12]}…)"
+        )
+    report.pop("peak_rss_bytes")
+    return report

@@ -1,0 +1,169 @@
+"""The process in which one conversion or one comparison runs, apart from everything else.
+
+Converters crash, hang and take tens of gigabytes; here that ends one process, not the export. The
+job comes as JSON on standard input; stages and the result go as JSON lines to standard output, and
+whatever the converters print goes to standard error.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+Report = Callable[[str], None]
+#: ru_maxrss counts kibibytes on Linux and bytes on macOS.
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def main() -> None:
+    """Read a job, run it, write its result."""
+    # The parent decides what Ctrl-C means, and ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = _claim_stdout()
+    job = json.load(sys.stdin)
+
+    def report(stage: str) -> None:
+        _send(channel, {"stage": stage})
+
+    try:
+        result = _JOBS[job.pop("job")](report, **job)
+    except Exception as error:
+        _send(channel, {"error": _describe(error)})
+        raise
+    result["peak_rss_bytes"] = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    )
+    _send(channel, {"result": result})
+
+
+def _claim_stdout() -> TextIO:
+    """Keep standard output for results; native code that prints gets standard error instead."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return channel
+
+
+def _send(channel: TextIO, message: dict[str, Any]) -> None:
+    channel.write(json.dumps(message) + "\n")
+    channel.flush()
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    """One line and an exit code: known kinds keep theirs, the rest are unexpected failures."""
+    from rethined_export.converters import MissingConverterError
+    from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError
+    from rethined_export.errors import OperatorError, UnavailableError, UserError
+
+    codes: list[tuple[type[Exception], int]] = [
+        (MissingConverterError, UnavailableError.exit_code),
+        (UnsupportedOperatorError, OperatorError.exit_code),
+        (ArtifactError, UserError.exit_code),
+        (OSError, UserError.exit_code),
+    ]
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UserError):
+        return {"message": text, "exit_code": error.exit_code}
+    for kind, code in codes:
+        if isinstance(error, kind):
+            return {"message": text, "exit_code": code}
+    return {"message": f"{type(error).__name__}: {text[:500]}", "exit_code": 1}
+
+
+def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
+    """Write one artifact to ``path``; returns its operators, weights and seconds."""
+    report("loading the model")
+    graph, weights, made = _build(spec, threads)
+    import torch
+
+    from rethined_export.converters import converter
+    from rethined_export.converters.types import Program
+
+    side = made.hr
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, side, side)
+    mask[:, :, : side // 2] = 1
+    metadata = {
+        "rethined.spec": json.dumps({**spec, "checkpoint": weights.name}, sort_keys=True),
+        "rethined.weights_sha256": weights.sha256,
+        "rethined.mask_polarity": "1 = hole, 0 = known",
+        "rethined.value_range": "image RGB in [0, 1]",
+    }
+    target = converter(made.target)
+    report("converting")
+    started = time.perf_counter()
+    with torch.no_grad():
+        target.convert(
+            Program(graph, {"image": image, "mask": mask}, graph.output_names, metadata),
+            Path(path),
+        )
+    seconds = time.perf_counter() - started
+    report("reading it back")
+    deployed = sum(p.numel() for p in graph.parameters())
+    return {
+        "seconds": seconds,
+        "operators": dict(sorted(target.count_operators(Path(path)).items())),
+        "weights": weights.name,
+        "weights_sha256": weights.sha256,
+        "derived": list(weights.derived),
+        "parameters": deployed,
+    }
+
+
+def verify(
+    report: Report,
+    *,
+    spec: dict[str, Any],
+    path: str,
+    threads: int,
+    image: str | None = None,
+    mask: str | None = None,
+) -> dict[str, Any]:
+    """Run a saved artifact on photos and compare it with torch; returns the parity report."""
+    report("loading the model")
+    graph, weights, made = _build(spec, threads)
+    from rethined_export.converters import converter
+    from rethined_export.parity import check_parity
+    from rethined_export.scenes import Scene, default_scenes, user_scene
+
+    report("loading the artifact")
+    runtime = converter(made.target).load(Path(path), threads)
+    chosen = (
+        [user_scene(Path(image), Path(mask), made.hr)]
+        if image is not None and mask is not None
+        else default_scenes(made.hr)
+    )
+
+    def announced(scene: Scene) -> Scene:
+        report(f"comparing on {scene.name}")
+        return scene
+
+    with runtime:
+        parity = check_parity(weights.model, graph, runtime, (announced(s) for s in chosen))
+    return {**parity.to_dict(), "weights_sha256": weights.sha256}
+
+
+def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
+    """The rewritten graph, its weights, and the parsed spec."""
+    import torch
+
+    from rethined_export.artifacts import ExportSpec
+    from rethined_export.rewrite.graph import ExportGraph
+    from rethined_export.weights import load_weights
+
+    torch.set_num_threads(threads)
+    made = ExportSpec(**spec)
+    checkpoint = None if made.checkpoint is None else Path(made.checkpoint)
+    weights = load_weights(checkpoint, made.preset, made.variant)
+    graph = ExportGraph(weights.model, made.hr, made.upscale, made.top_k)
+    return graph, weights, made
+
+
+_JOBS: dict[str, Callable[..., dict[str, Any]]] = {"convert": convert, "verify": verify}
+
+if __name__ == "__main__":
+    main()
