@@ -7,6 +7,7 @@ error, and pixels are compared with torch made to use the artifact's own choice:
 counts, and a wrong choice cannot hide behind a flip.
 """
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rethined_export.converters.types import ArtifactError, Runtime
-from rethined_export.models.rethined import TOKENS, Rethined
+from rethined_export.models.rethined import TOKENS, Rethined, reparameterise
 from rethined_export.rewrite.graph import ExportGraph
 from rethined_export.rewrite.graph import Scene as Described
 from rethined_export.rewrite.tokens import strongest
@@ -25,6 +26,8 @@ from rethined_export.scenes import Scene
 
 #: Largest pixel difference, rewritten graph against reference: both are torch in fp32.
 REWRITE_GATE = 1e-5
+#: Largest change of a pixel by re-parameterisation: rounding through some sixty layers.
+FUSION_GATE = 1e-5
 #: Largest pixel difference, artifact against rewritten graph, in fp32.
 PIXEL_GATE = 1e-4
 #: Largest score error relative to the largest score: fp32 through some sixty layers.
@@ -93,6 +96,7 @@ class ParityReport:
     """An artifact's figures over all scenes, and the runtime that gave them."""
 
     runtime: str
+    fusion_max_abs: float
     scenes: tuple[SceneParity, ...]
 
     @property
@@ -100,7 +104,10 @@ class ParityReport:
         """Every missed gate; a report without scenes proves nothing and fails."""
         if not self.scenes:
             return ["no scene was run"]
-        return [line for scene in self.scenes for line in scene.failures()]
+        lines = [line for scene in self.scenes for line in scene.failures()]
+        if not self.fusion_max_abs <= FUSION_GATE:
+            lines.append(f"re-parameterisation changed the image by {self.fusion_max_abs:.3g}")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Totals first, worst over the scenes; then every scene."""
@@ -113,6 +120,7 @@ class ParityReport:
             "psnr_hole_db": min(scene.psnr_hole_db for scene in self.scenes),
             "index_flips": sum(choice.flips for choice in choices),
             "unexplained_flips": sum(choice.unexplained for choice in choices),
+            "fusion_max_abs": self.fusion_max_abs,
             "rewrite_max_abs": max(scene.rewrite_max_abs for scene in self.scenes),
             "gates": {"max_abs": PIXEL_GATE, "rewrite_max_abs": REWRITE_GATE},
             "failures": self.failures,
@@ -121,16 +129,37 @@ class ParityReport:
 
 
 def check_parity(
-    reference: Rethined, graph: ExportGraph, runtime: Runtime, scenes: Iterable[Scene]
+    model: Rethined, graph: ExportGraph, runtime: Runtime, scenes: Iterable[Scene]
 ) -> ParityReport:
     """Compare an artifact with torch.
+
+    Args:
+        model: the reference as trained; re-parameterisation is measured on the first scene, and
+            its result is the reference of all (one convolution a block in place of many).
 
     Raises:
         ArtifactError: the artifact cannot be run, or its outputs have the wrong names or shapes.
     """
+    reference = copy.deepcopy(model)
+    reparameterise(reference)
+    results: list[SceneParity] = []
+    fused = 0.0
     with torch.no_grad():
-        results = tuple(_compare(reference, graph, runtime, scene) for scene in scenes)
-    return ParityReport(runtime.name, results)
+        for scene in scenes:
+            if not results:
+                top_k = graph.top_k if graph.upscale == "gather" else None
+                fused = _fusion_error(model, reference, scene, top_k)
+            results.append(_compare(reference, graph, runtime, scene))
+    return ParityReport(runtime.name, fused, tuple(results))
+
+
+def _fusion_error(
+    model: Rethined, reference: Rethined, scene: Scene, top_k: int | None
+) -> float:
+    """Largest pixel of the image that re-parameterisation changed, keys being equal, [0, 1]."""
+    fused = reference(scene.image, scene.mask, top_k=top_k)
+    trained = model(scene.image, scene.mask, top_k=top_k, indices=fused.indices)
+    return (trained.output - fused.output).abs().max().item()
 
 
 def _compare(

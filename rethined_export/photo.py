@@ -87,21 +87,10 @@ def read_photo(path: str | Path) -> Photo:
     """
     path = Path(path)
     data = _read_bytes(path)
-    image = _decode(data, path)
-    orientation = _orientation(image)
-    icc = image.info.get("icc_profile") or None
-    if _is_16_bit(image, data):
-        pixels = _decode_16_bit(image, data, path)
-    elif image.mode.startswith("I;16"):
-        pixels = np.asarray(image).astype(np.uint16)[..., None]
-    elif image.mode in ("I", "F"):
-        raise UserError(f"{path} has 32-bit pixels; save it with 8 or 16 bits per channel")
-    else:
-        icc = icc if image.mode in _MODES_THAT_KEEP_THEIR_PROFILE else None
-        pixels = _decode_8_bit(image)
-    pixels = np.ascontiguousarray(_UPRIGHT.get(orientation, _UPRIGHT[1])(pixels))
-    height, width = pixels.shape[:2]
-    return Photo(pixels, icc=icc, exif=_kept_exif(image, width, height))
+    with warnings.catch_warnings():
+        # Odd metadata and sizes between Pillow's warning and its limit are no news to the user.
+        warnings.simplefilter("ignore")
+        return _photo(_decode(data, path), data, path)
 
 
 def read_mask(path: str | Path, threshold: int = 128) -> Mask:
@@ -146,29 +135,44 @@ def _read_bytes(path: Path) -> bytes:
 
 def _decode(data: bytes, path: Path) -> Image.Image:
     """Open and decode in full, so that a file cut short is found here and not half-read later."""
-    with warnings.catch_warnings():
-        # Odd metadata and sizes between Pillow's warning and its limit are no news to the user.
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(BytesIO(data))
-        except Image.DecompressionBombError as error:
-            most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-            raise UserError(
-                f"{path} has more than {most} million pixels; make it smaller"
-            ) from error
-        except Exception as error:
-            raise UserError(
-                f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
-            ) from error
-        try:
-            image.load()
-        # On damaged data Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError,
-        # EOFError, struct.error, zlib.error.
-        except Exception as error:
-            raise UserError(
-                f"{path} is damaged or cut short ({_reason(error)}); save or copy it again"
-            ) from error
+    try:
+        image = Image.open(BytesIO(data))
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise UserError(f"{path} has more than {most} million pixels; make it smaller") from error
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
+        ) from error
+    try:
+        image.load()
+    # On damaged data Pillow's decoders raise nearly anything: OSError, SyntaxError, ValueError,
+    # EOFError, struct.error, zlib.error.
+    except Exception as error:
+        raise UserError(
+            f"{path} is damaged or cut short ({_reason(error)}); save or copy it again"
+        ) from error
     return image
+
+
+def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
+    """The upright photo of a loaded image, `data` being its file."""
+    icc = image.info.get("icc_profile") or None
+    orientation = _orientation(image)
+    if _is_16_bit(image, data):
+        pixels = _decode_16_bit(image, data, path)
+        # Opened again, since loading a TIFF turns Pillow's pixels, not these, and drops the tag.
+        orientation = _orientation(Image.open(BytesIO(data)))
+    elif image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype(np.uint16)[..., None]
+    elif image.mode in ("I", "F"):
+        raise UserError(f"{path} has 32-bit pixels; save it with 8 or 16 bits per channel")
+    else:
+        icc = icc if image.mode in _MODES_THAT_KEEP_THEIR_PROFILE else None
+        pixels = _decode_8_bit(image)
+    pixels = np.ascontiguousarray(_UPRIGHT.get(orientation, _UPRIGHT[1])(pixels))
+    height, width = pixels.shape[:2]
+    return Photo(pixels, icc=icc, exif=_kept_exif(image, width, height))
 
 
 # --- 8 bits per channel ------------------------------------------------------------------------
@@ -224,8 +228,10 @@ def _decode_16_bit(image: Image.Image, data: bytes, path: Path) -> Pixels:
         unusual = tags.get(_TIFF_PLANES, 1) != 1 or set(tags.get(_TIFF_SAMPLE_FORMAT, (1,))) != {1}
         if unusual or struct.unpack_from(_byte_order(data) + "H", data, 2) != (42,):
             raise UserError(f"{path} is an unusual kind of 16-bit TIFF; save it as a 16-bit PNG")
-        data = _with_orientation_reset(data)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = None
+    with contextlib.suppress(cv2.error, struct.error):  # a damaged file that Pillow let pass
+        upright = _with_orientation_reset(data) if tags else data
+        decoded = cv2.imdecode(np.frombuffer(upright, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16:
         raise UserError(f"{path} cannot be decoded with 16 bits; save it as a 16-bit PNG")
     stored = np.asarray(decoded, np.uint16)
@@ -298,8 +304,7 @@ def _kept_exif(image: Image.Image, width: int, height: int) -> bytes | None:
     The thumbnail would still show what the user has removed. None where nothing is left.
     """
     kept = Image.Exif()
-    with warnings.catch_warnings(), contextlib.suppress(Exception):
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(Exception):
         source = image.getexif()
         kept.update({tag: source[tag] for tag in _KEPT_TAGS if tag in source})
         for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):

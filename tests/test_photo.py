@@ -130,12 +130,17 @@ def test_white_is_zero_tiff_in_16_bits(tmp_path):
 # --- Round trips ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize(
+    ("dtype", "channels", "ending"),
+    [
+        (dtype, channels, ending)
+        for dtype in (np.uint8, np.uint16)
+        for channels in (1, 2, 3, 4)
+        for ending in (".png", ".tif")
+        if (dtype, channels, ending) != (np.uint16, 2, ".tif")  # refused, see below
+    ],
+)
 def test_round_trip_keeps_pixels_profile_and_exif(tmp_path, dtype, channels, ending):
-    if (dtype, channels, ending) == (np.uint16, 2, ".tif"):
-        pytest.skip("refused, see test_outputs_that_cannot_hold_the_photo")
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "A. Painter"
     exif[ExifTags.IFD.Exif] = {ExifTags.Base.ISOSpeedRatings: 200}
