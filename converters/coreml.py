@@ -140,4 +140,8 @@ def count_operators(path: Path) -> Counter[str]:
 
 def metadata(path: Path) -> dict[str, str]:
     """The facts embedded in the package."""
-    return dict(ct.utils.load_spec(str(path)).description.metadata.userDefined)
+    try:
+        spec = ct.utils.load_spec(str(path))
+    except Exception as error:  # coremltools raises whatever its native reader throws
+        raise ArtifactError(f"{path} is not a Core ML package, or is damaged") from error
+    return dict(spec.description.metadata.userDefined)

@@ -92,13 +92,22 @@ def load(path: Path, threads: int) -> _Session:
 
 def count_operators(path: Path) -> Counter[str]:
     """Nodes of the graph by operator type."""
-    model = onnx.load(path)
-    return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
+    nodes = _read(path).graph.node
+    return Counter(node.op_type for node in nodes if node.op_type != "Constant")
 
 
 def metadata(path: Path) -> dict[str, str]:
     """The facts embedded in the file."""
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return {entry.key: entry.value for entry in _read(path).metadata_props}
+
+
+def _read(path: Path) -> Any:
+    try:
+        return onnx.load(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError, which moved between releases
+        raise ArtifactError(f"{path} is not an ONNX file, or is truncated") from error
 
 
 def _first_line(error: Exception) -> str:

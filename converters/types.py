@@ -63,6 +63,12 @@ class Converter(Protocol):
     def count_operators(self, path: Path) -> Counter[str]:
         """Operators of the saved artifact by name, constants left out."""
 
+    def metadata(self, path: Path) -> dict[str, str]:
+        """The facts embedded in the saved artifact.
+
+        Raises ArtifactError: not an artifact of this target, or a damaged one.
+        """
+
 
 class ArtifactError(Exception):
     """The file cannot be loaded or run as an artifact of its target."""

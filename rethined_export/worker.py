@@ -147,6 +147,52 @@ def verify(
     return {**parity.to_dict(), "weights_sha256": weights.sha256}
 
 
+def fill(
+    report: Report, *, artifact: str | None, hr: int, folder: str, threads: int
+) -> dict[str, Any]:
+    """Inpaint one square: ``image.npy`` and ``mask.npy`` in ``folder`` become ``output.npy``.
+
+    With no artifact the rewritten torch graph of the untrained mobile preset runs.
+    """
+    import numpy as np
+
+    from rethined_export.converters import converter, target_of
+
+    image, mask = (np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask"))
+    if artifact is None:
+        import torch
+
+        report("loading the model")
+        spec = {"target": "onnx", "preset": "mobile", "variant": "paper", "hr": hr,
+                "upscale": "gather", "top_k": 1, "checkpoint": None}  # fmt: skip
+        graph, _, _ = _build(spec, threads)
+        report("inpainting")
+        with torch.no_grad():
+            output = graph(torch.from_numpy(image), torch.from_numpy(mask))[0].numpy()
+    else:
+        report("loading the artifact")
+        path = Path(artifact)
+        with converter(target_of(path)).load(path, threads) as runtime:
+            report("inpainting")
+            output = runtime(image, mask)["output"]
+    np.save(Path(folder) / "output.npy", output)
+    return {}
+
+
+def describe(report: Report, *, artifact: str) -> dict[str, Any]:
+    """What a saved artifact says of itself: the spec embedded in it."""
+    from rethined_export.converters import converter, target_of
+    from rethined_export.errors import UserError
+
+    report("reading the artifact")
+    path = Path(artifact)
+    embedded = converter(target_of(path)).metadata(path).get("rethined.spec")
+    if embedded is None:
+        raise UserError(f"{artifact} was not made by rethined-export (no rethined.spec in it)")
+    spec: dict[str, Any] = json.loads(embedded)
+    return spec
+
+
 def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
     """The rewritten graph, its weights, and the parsed spec."""
     import torch
@@ -163,7 +209,8 @@ def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
     return graph, weights, made
 
 
-_JOBS: dict[str, Callable[..., dict[str, Any]]] = {"convert": convert, "verify": verify}
+_JOBS: dict[str, Callable[..., dict[str, Any]]] = {"convert": convert, "verify": verify,
+    "fill": fill, "describe": describe}
 
 if __name__ == "__main__":
     main()

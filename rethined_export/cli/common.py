@@ -12,6 +12,7 @@ from types import FrameType
 from rich.console import Console
 
 from rethined_export.errors import UserError
+from rethined_export.jobs import JobError
 
 INTERRUPTED = 130
 
@@ -39,7 +40,7 @@ def run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str]
     except KeyboardInterrupt:
         err.print("interrupted; nothing half-written was left", style="yellow")
         return INTERRUPTED
-    except UserError as error:
+    except (UserError, JobError) as error:
         fail(str(error))
         return error.exit_code
     except BrokenPipeError:

@@ -173,10 +173,10 @@ class ExportGraph(nn.Module):
     def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_LR, m_LR and token flags ``[1, 1, 64, 64]``."""
         if self.paper:
-            mask_low = F.max_pool2d(mask, self.scale) if self.scale > 1 else mask
+            mask_low = F.max_pool2d(mask, self.scale, self.scale) if self.scale > 1 else mask
             masked = image * (1 - mask)
-            x_low = F.avg_pool2d(masked, self.scale) if self.scale > 1 else masked
-            return x_low * (1 - mask_low), mask_low, F.max_pool2d(mask_low, PATCH)
+            x_low = F.avg_pool2d(masked, self.scale, self.scale) if self.scale > 1 else masked
+            return x_low * (1 - mask_low), mask_low, F.max_pool2d(mask_low, PATCH, PATCH)
         mask_low = mask[:, :, :: self.scale, :: self.scale]
         x_low = (self.reduce(image) if self.scale > 1 else image) * (1 - mask_low)
         return x_low, mask_low, mask_low[:, :, ::PATCH, ::PATCH]
