@@ -67,7 +67,9 @@ def read_package(path: Path) -> Listing:
         root = Path(ModelPackage(str(path)).getRootModel().path())
         spec = ct.utils.load_spec(str(path))
     if spec.WhichOneof("Type") != "mlProgram":
-        raise ArtifactError(f"{path}: a {spec.WhichOneof('Type')} model, not an ML Program")
+        raise ArtifactError(
+            f"{path}: holds {spec.WhichOneof('Type') or 'no model'}, not an ML Program"
+        )
     if FUNCTION not in spec.mlProgram.functions:
         raise ArtifactError(f"{path}: the ML Program has no function {FUNCTION}")
     with _as_artifact_error(path, "cannot load the ML Program"):

@@ -177,7 +177,7 @@ class ExportGraph(nn.Module):
             masked = image * (1 - mask)
             x_low = F.avg_pool2d(masked, self.scale, self.scale) if self.scale > 1 else masked
             return x_low * (1 - mask_low), mask_low, F.max_pool2d(mask_low, PATCH, PATCH)
-        mask_low = mask[:, :, :: self.scale, :: self.scale]
+        mask_low = mask[:, :, :: self.scale, :: self.scale] if self.scale > 1 else mask
         x_low = (self.reduce(image) if self.scale > 1 else image) * (1 - mask_low)
         return x_low, mask_low, mask_low[:, :, ::PATCH, ::PATCH]
 
