@@ -18,20 +18,20 @@ class PatchGather(nn.Module):
         grid: tokens along one side.
     """
 
-    first_rows: Tensor
+    places: Tensor
     row_offsets: Tensor
     plane_offsets: Tensor
 
     def __init__(self, patch: int, grid: int) -> None:
         super().__init__()
         self.patch, self.grid, self.side = patch, grid, patch * grid
-        token = torch.arange(grid * grid, dtype=torch.int32)
-        # Token j starts in image row (j // grid)·patch, column j % grid of the table. A look-up:
-        # Core ML divides integers as floats, and in fp16 those are wrong beyond 2048.
-        first = token // grid * (patch * grid) + token % grid
+        token = torch.arange(grid * grid)
+        # Row and column of each token in the grid. A look-up of floats: Core ML divides integers as
+        # floats, wrong in fp16 beyond 2048, and TFLite refuses to look integers up.
+        places = torch.stack([token // grid, token % grid], dim=1).float()
         rows = torch.arange(patch, dtype=torch.int32) * grid
         planes = torch.arange(3, dtype=torch.int32) * self.side * grid
-        self.register_buffer("first_rows", first.reshape(-1, 1))
+        self.register_buffer("places", places)
         self.register_buffer("row_offsets", rows.reshape(1, patch, 1))
         self.register_buffer("plane_offsets", planes.reshape(3, 1, 1))
 
@@ -59,7 +59,9 @@ class PatchGather(nn.Module):
     def _fetch(self, table: Tensor, chosen: Tensor) -> Tensor:
         """One patch for each token, as ``[3, side, grid, patch]``."""
         grid = self.grid
-        first = F.embedding(chosen.reshape(-1), self.first_rows).reshape(grid, 1, grid)
+        place = F.embedding(chosen.reshape(-1), self.places).to(torch.int32)
+        down, across = (place[:, i : i + 1].reshape(grid, 1, grid) for i in (0, 1))
+        first = down * (self.patch * grid) + across
         rows = (first + self.row_offsets).reshape(1, self.side, grid)
         return F.embedding(rows + self.plane_offsets, table)
 
