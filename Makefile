@@ -1,0 +1,52 @@
+# Everything runs in .venv, made from requirements.lock. `make demo` and `make test` set it up.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format bench-export lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## make .venv from the lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $(READY)
+
+demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each: build/demo/
+	$(BIN)/python -m rethined_export.demo build/demo
+
+test: $(READY) ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) ## 4096 and paper-preset cases
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY) ## what CI runs: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: $(READY) ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-export: $(READY) ## conversion cost, file size, gather against dense: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.export_cost
+
+lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh environment
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip install --quiet --constraint constraints.txt '.[dev]'
+	build/lock/bin/python -m pip freeze --exclude rethined-export \
+		| sed 's/+cpu//' > requirements.lock
+
+clean: ## remove what the other targets made
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
