@@ -1,6 +1,5 @@
 """Broken ONNX artifacts are caught by the numbers."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from rethined_export.models.rethined.filters import gaussian_taps
 from rethined_export.rewrite.bicubic import BicubicUpsample
+from tests.mutations.copies import copied
 
 Mutation = Callable[[onnx.ModelProto], None]
 
@@ -174,13 +174,6 @@ def top_k_order(model: onnx.ModelProto) -> None:
         redirect(model, name, node.output[0], node)
         place = next(i for i, other in enumerate(model.graph.node) if name in other.output)
         model.graph.node.insert(place + 1, node)
-
-
-def copied(artifact: Path, folder: Path) -> Path:
-    """A copy of an artifact and its manifest, to break."""
-    shutil.copy(artifact.with_name(artifact.name + ".json"), folder)
-    copy = shutil.copytree if artifact.is_dir() else shutil.copy
-    return Path(copy(artifact, folder / artifact.name))
 
 
 def broken(artifact: Path, folder: Path, mutate: Mutation) -> Path:
