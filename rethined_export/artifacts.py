@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rethined_export.converters import TARGETS
 from rethined_export.errors import UserError
-from rethined_export.models.rethined import Variant
-from rethined_export.rewrite.graph import Upscale
+from rethined_export.jobs import scratch_name
+from rethined_export.models.rethined import PRESETS, VARIANTS, Variant
+from rethined_export.rewrite.graph import UPSCALES, Upscale
 
 SCHEMA_VERSION = 1
 PRECISION = "fp32"
@@ -96,7 +98,7 @@ def read_manifest(artifact: Path) -> Manifest:
         raise UserError(f"{artifact} does not exist")
     path = manifest_path(artifact)
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"no manifest at {path} ({error.strerror}); an artifact is checked against the "
@@ -107,12 +109,72 @@ def read_manifest(artifact: Path) -> Manifest:
     if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"{path} is not a manifest of schema {SCHEMA_VERSION}; export again")
     try:
-        facts["spec"] = ExportSpec(**facts["spec"])
-        for side in ("inputs", "outputs"):
-            facts[side] = tuple(TensorInfo(**info) for info in facts[side])
-        return Manifest(**facts)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is incomplete ({error}); export the artifact again") from error
+        manifest = _parse(facts)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is unusable ({error}); export the artifact again") from error
+    if artifact.suffix != TARGETS[manifest.spec.target].suffix:
+        raise UserError(
+            f"{path} is the manifest of a {manifest.spec.target} artifact, not of {artifact.name}"
+        )
+    return manifest
+
+
+def _parse(facts: dict[str, Any]) -> Manifest:
+    """A manifest from its JSON object.
+
+    Raises:
+        TypeError, ValueError: something is missing, unknown or of another kind.
+    """
+    _check_fields(Manifest, facts, "")
+    _check_fields(ExportSpec, facts["spec"], "spec.")
+    tensors = {
+        side: tuple(_tensor(info, f"{side}.") for info in facts[side])
+        for side in ("inputs", "outputs")
+    }
+    spec = ExportSpec(**facts["spec"])
+    known: dict[str, Collection[str]] = {
+        "target": TARGETS,
+        "preset": PRESETS,
+        "variant": VARIANTS,
+        "upscale": UPSCALES,
+    }
+    for field, names in known.items():
+        if getattr(spec, field) not in names:
+            raise ValueError(f"spec.{field} {getattr(spec, field)!r} is unknown")
+    return Manifest(**{**facts, "spec": spec, "derived": tuple(facts["derived"]), **tensors})
+
+
+def _tensor(facts: Any, where: str) -> TensorInfo:
+    _check_fields(TensorInfo, facts, where)
+    return TensorInfo(**{**facts, "shape": tuple(facts["shape"])})
+
+
+def _check_fields(kind: type[Any], facts: Any, where: str) -> None:
+    """Every field of a dataclass is there, of the kind JSON gives it, and no other."""
+    if not isinstance(facts, dict):
+        raise TypeError(f"{where.rstrip('.')} is not an object")
+    expected = get_type_hints(kind)
+    if missing := sorted(expected.keys() - facts.keys()):
+        raise ValueError(f"missing: {', '.join(where + name for name in missing)}")
+    if unknown := sorted(facts.keys() - expected.keys()):
+        raise ValueError(f"unknown: {', '.join(where + name for name in unknown)}")
+    for name, hint in expected.items():
+        allowed = _json_kinds(hint)
+        if type(facts[name]) not in allowed:
+            wanted = " or ".join(known.__name__ for known in allowed)
+            raise TypeError(f"{where}{name} is {facts[name]!r:.50}, not {wanted}")
+
+
+def _json_kinds(hint: Any) -> tuple[type, ...]:
+    """The Python types that ``json.loads`` may give for a field's annotation."""
+    if isinstance(hint, UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _json_kinds(part))
+    origin = get_origin(hint) or hint
+    if origin is tuple:
+        return (list,)
+    if origin is Literal:
+        return (str,)
+    return (dict,) if is_dataclass(origin) else (origin,)
 
 
 def tensor_infos(spec: ExportSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
@@ -179,11 +241,14 @@ def publish(finished: Path, manifest: Manifest, destination: Path) -> None:
     """
     signed = manifest_path(destination)
     written = manifest_path(finished)
-    written.write_text(manifest.to_json())
+    replaced = scratch_name(destination.parent, f"{destination.name}.replaced")
+    written.write_text(manifest.to_json(), encoding="utf-8")
     remove(signed)
-    remove(destination)
-    os.replace(finished, destination)
-    os.replace(written, signed)
+    if destination.is_dir():  # a folder cannot be renamed onto one that holds files
+        destination.replace(replaced)
+    finished.replace(destination)
+    written.replace(signed)
+    remove(replaced)
 
 
 def tool_versions(target: str) -> dict[str, str]:

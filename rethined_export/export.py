@@ -1,7 +1,8 @@
 """The export pipeline: weights → rewritten graph → converter → artifact → parity → manifest."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,25 @@ from rethined_export.artifacts import (
     tool_versions,
 )
 from rethined_export.errors import ParityError, UserError
-from rethined_export.jobs import JobError, run_job, scratch_name, worker_threads
+from rethined_export.jobs import (
+    JobError,
+    run_job,
+    scratch_name,
+    stale_scratch,
+    worker_threads,
+)
 
 OnStage = Callable[[str, str], None]
 _LOCK = ".rethined-export.lock"
+#: The parity of ``--json`` where the gates were not run.
+NOT_RUN: dict[str, Any] = {
+    "passed": None,
+    "status": "not run",
+    "max_abs": None,
+    "mean_abs": None,
+    "psnr_hole_db": None,
+    "index_flips": None,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Exported:
     Attributes:
         path: where it is, or would have been.
         seconds: conversion alone.
+        parity: the report, also of a gate that was missed; None if it was not run.
         failure: None if it is in place; else one line.
         exit_code: 0 if it is in place.
         log: what a failed worker printed.
@@ -64,32 +81,29 @@ class Exported:
     seconds: float = 0.0
     peak_rss_bytes: int = 0
     parameters: int = 0
+    parity: dict[str, Any] | None = None
     failure: str | None = None
     exit_code: int = 0
     log: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of ``--json``."""
-        facts: dict[str, Any] = {
+        """The entry of ``--json``; facts that a failed export does not have are None."""
+        made = self.manifest
+        return {
             "target": self.spec.target,
             "path": str(self.path),
             "exit_code": self.exit_code,
             "failure": self.failure,
+            "bytes": made and made.bytes,
+            "sha256": made and made.sha256,
+            "seconds": round(self.seconds, 3) or None,
+            "peak_rss_bytes": self.peak_rss_bytes or None,
+            "parameters": self.parameters or None,
+            "operators": made and made.operators,
+            "weights": made and made.weights,
+            "derived": made and list(made.derived),
+            "parity": self.parity or NOT_RUN,
         }
-        if self.manifest is not None:
-            parity = self.manifest.parity or {"passed": None, "status": "not run"}
-            facts |= {
-                "bytes": self.manifest.bytes,
-                "sha256": self.manifest.sha256,
-                "seconds": self.seconds,
-                "peak_rss_bytes": self.peak_rss_bytes,
-                "parameters": self.parameters,
-                "operators": self.manifest.operators,
-                "weights": self.manifest.weights,
-                "derived": list(self.manifest.derived),
-                "parity": parity,
-            }
-        return facts
 
 
 def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
@@ -104,6 +118,8 @@ def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
         UserError: before any work: an artifact exists, or the folder cannot be written.
     """
     with _locked_folder(request.output):
+        for stale in stale_scratch(request.output):
+            remove(stale)
         _refuse_existing(request)
         for spec in request.specs:
             yield _export_one(request, spec, on_stage)
@@ -116,12 +132,28 @@ def _refuse_existing(request: ExportRequest) -> None:
             raise UserError(
                 f"{path} exists; pass --overwrite to replace it, or choose another --output"
             )
+        # A package is a folder too; any other folder is not ours to delete.
+        for place in (path, manifest_path(path)):
+            if place.is_dir() and not (place / "Manifest.json").is_file():
+                raise UserError(f"{place} is a folder; move it away, or choose another --output")
 
 
 @contextmanager
 def _locked_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for one export at a time; remove what we made of it if it stays empty."""
-    existed = folder.exists()
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with _lock(folder):
+            yield
+    finally:
+        with suppress(OSError):  # not empty, or never made
+            for place in missing:
+                place.rmdir()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Make a folder and lock it against other exports; the system frees the lock of a dead one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK, blocking=False)
@@ -133,14 +165,14 @@ def _locked_folder(folder: Path) -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"--output {folder} is not a folder; choose another") from error
     except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write into --output {folder}: {error.strerror or error}; choose another"
+        ) from error
     try:
         yield
     finally:
         (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> Exported:
@@ -158,7 +190,10 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
     except UserError as error:
         return replace(entry, failure=str(error), exit_code=error.exit_code)
     except OSError as error:
-        reason = f"cannot write {destination}: {error.strerror or error}"
+        reason = (
+            f"cannot write {destination}: {error.strerror or error}; free some space, or choose "
+            "another --output"
+        )
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
@@ -192,7 +227,7 @@ def _convert_and_check(
     )
     if request.verify:
         parity = compare(manifest, scratch, stage, request.image, request.mask)
-        manifest = replace(manifest, parity=parity)
+        manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
                 entry,
@@ -211,32 +246,61 @@ def compare(
     stage: Callable[[str], None],
     image: Path | None = None,
     mask: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
         image, mask: photo to use instead of the bundled ones.
+        checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
         The parity report (see :class:`rethined_export.parity.ParityReport`).
 
     Raises:
         JobError: the artifact could not be loaded or run.
-        UserError: the weights are no longer those the artifact was made from.
+        UserError: the weights are no longer there, or are others.
     """
+    found = _find_checkpoint(manifest, checkpoint)
     job = {
-        "spec": asdict(manifest.spec),
+        "spec": {**asdict(manifest.spec), "checkpoint": found and str(found)},
         "path": str(artifact),
         "threads": worker_threads(),
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
     }
     report = run_job("verify", job, stage)
-    found = report.pop("weights_sha256")
-    if manifest.spec.checkpoint is not None and found != manifest.weights_sha256:
-        raise UserError(
-            f"{manifest.spec.checkpoint} is not the checkpoint this artifact was made from "
-            f"(sha256 {found[:12]}…, not {manifest.weights_sha256[:12]}…)"
-        )
-    report.pop("peak_rss_bytes")
+    del report["weights_sha256"], report["peak_rss_bytes"]
     return report
+
+
+def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
+    """The checkpoint an artifact was made from; None for untrained weights.
+
+    Raises:
+        UserError: it cannot be read, or is not that checkpoint.
+    """
+    recorded = manifest.spec.checkpoint
+    if recorded is None:
+        if override is not None:
+            raise UserError(
+                f"--checkpoint {override}: {manifest.artifact} was made from untrained weights; "
+                "leave --checkpoint out"
+            )
+        return None
+    path = override or Path(recorded)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"cannot read checkpoint {path}, which {manifest.artifact} was made from: "
+            f"{error.strerror}; say where it is with --checkpoint FILE"
+        ) from error
+    if found != manifest.weights_sha256:
+        raise UserError(
+            f"{path} is not the checkpoint {manifest.artifact} was made from (sha256 "
+            f"{found[:12]}…, not {manifest.weights_sha256[:12]}…); give that one with "
+            "--checkpoint FILE, or export again"
+        )
+    return path

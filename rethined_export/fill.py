@@ -35,17 +35,26 @@ def filler(
     """
 
     def fill(image: Floats, mask: Floats) -> Floats:
-        with tempfile.TemporaryDirectory() as folder:
-            np.save(Path(folder) / "image.npy", image)
-            np.save(Path(folder) / "mask.npy", mask)
-            job = {
-                "artifact": None if artifact is None else str(artifact),
-                "hr": side,
-                "folder": folder,
-                "threads": worker_threads(),
-            }
-            run_job("fill", job, on_stage)
-            output: Floats = np.load(Path(folder) / "output.npy")
-            return output
+        try:
+            with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
+                return fill_in(Path(folder), image, mask)
+        except OSError as error:
+            raise UserError(
+                f"cannot write temporary files in {tempfile.gettempdir()}: "
+                f"{error.strerror or error}; free some space there, or set TMPDIR"
+            ) from error
+
+    def fill_in(folder: Path, image: Floats, mask: Floats) -> Floats:
+        np.save(folder / "image.npy", image)
+        np.save(folder / "mask.npy", mask)
+        job = {
+            "artifact": None if artifact is None else str(artifact),
+            "hr": side,
+            "folder": str(folder),
+            "threads": worker_threads(),
+        }
+        run_job("fill", job, on_stage)
+        output: Floats = np.load(folder / "output.npy")
+        return output
 
     return fill

@@ -1,8 +1,10 @@
 """Run jobs in worker processes, with a limit on time and memory."""
 
+import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,9 @@ import psutil
 TIME_LIMIT_S = 1200.0
 MEMORY_LIMIT_BYTES = 16 << 30
 _POLL_S = 0.2
+_SCRATCH = re.compile(r"\.\d+-rethined-")
+#: -P: a file in the working directory named like a package must not be imported in its place.
+_WORKER = (sys.executable, "-P", "-m", "rethined_export.worker")
 
 
 class JobError(Exception):
@@ -51,20 +56,24 @@ def run_job(
         JobError: it failed, crashed, ran out of time or took too much memory.
         KeyboardInterrupt: the worker has been ended first.
     """
-    with tempfile.TemporaryFile("w+") as log:
+    # Converters leave temporary files where TMPDIR points; ended by force, they cannot clean up.
+    with (
+        tempfile.TemporaryDirectory(prefix="rethined-", ignore_cleanup_errors=True) as folder,
+        Path(folder, "log").open("w+", errors="replace") as log,
+    ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "rethined_export.worker"],
+            _WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"},
+            errors="replace",
+            env=os.environ
+            | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "TMPDIR": folder},
             start_new_session=True,
         )
         try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps({"job": job, **arguments}))
-            process.stdin.close()
+            _hand_over(process, {"job": job, "parent": os.getpid(), **arguments})
             message = _follow(process, on_stage, time_limit_s, memory_limit_bytes)
         finally:
             _end(process)
@@ -75,6 +84,13 @@ def run_job(
         return result
     error = message.get("error") or {"message": _obituary(process, text), "exit_code": 1}
     raise JobError(error["message"], error["exit_code"], text)
+
+
+def _hand_over(process: "subprocess.Popen[str]", job: dict[str, Any]) -> None:
+    """Write the job to the worker's standard input; one that died early is found out later."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+        stream.write(json.dumps(job))
 
 
 def _follow(
@@ -88,57 +104,77 @@ def _follow(
     messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
     deadline = time.monotonic() + time_limit_s
-    while True:
+    ended = False
+    while not (ended and process.poll() is not None):
+        if limit := _exceeded(process, deadline, time_limit_s, memory_limit_bytes):
+            return {"error": {"message": limit, "exit_code": 1}}
         try:
             message = messages.get(timeout=_POLL_S)
         except queue.Empty:
-            if limit := _exceeded(process, deadline, time_limit_s, memory_limit_bytes):
-                return {"error": {"message": limit, "exit_code": 1}}
             continue
         if message is None:
-            process.wait()
-            return {}
-        if "stage" not in message:
+            ended = True
+        elif "stage" in message:
+            on_stage(message["stage"])
+        else:
             return message
-        on_stage(message["stage"])
+    return {}
 
 
 def _read(stream: IO[str], messages: "queue.Queue[dict[str, Any] | None]") -> None:
-    for line in stream:
-        messages.put(json.loads(line))
+    """Queue the worker's messages; None stands for the end."""
+    with stream:
+        for line in stream:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if not isinstance(message, dict):
+                text = f"its process sent something other than a message: {line.strip()[:200]}"
+                message = {"error": {"message": text, "exit_code": 1}}
+            messages.put(message)
     messages.put(None)
 
 
 def _exceeded(
     process: "subprocess.Popen[str]", deadline: float, time_limit_s: float, memory_limit: int
 ) -> str | None:
+    """Which limit the worker is past, in words."""
     if time.monotonic() > deadline:
         return f"stopped after {time_limit_s:.0f} s without finishing"
-    try:
-        used = psutil.Process(process.pid).memory_info().rss
-    except psutil.Error:
-        return None
+    used = _memory(process.pid)
     if used > memory_limit:
-        return f"stopped at {used / 2**30:.1f} GiB of memory (limit {memory_limit / 2**30:.0f} GiB)"
+        return f"stopped at {used / 2**30:.1f} GiB of memory (limit {memory_limit / 2**30:.1f} GiB)"
     return None
 
 
+def _memory(pid: int) -> int:
+    """Bytes resident in a process and all it started."""
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
+
+
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End the worker and whatever it started."""
-    if process.poll() is None or process.returncode < 0:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    """End the worker and whatever it started, also what outlived it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def _obituary(process: "subprocess.Popen[str]", log: str) -> str:
     """Why a worker that sent no result ended."""
     code = process.returncode
-    if code < 0:
+    if code == -signal.SIGKILL:
+        how = "its process was killed (SIGKILL), most likely because memory ran out"
+    elif code < 0:
         how = f"its process crashed ({signal.Signals(-code).name})"
     else:
         how = f"its process ended with code {code} and no result"
@@ -154,3 +190,8 @@ def worker_threads() -> int:
 def scratch_name(directory: Path, name: str) -> Path:
     """A name of our own beside the final one, on the same file system, keeping the suffix."""
     return directory / f".{os.getpid()}-{name}"
+
+
+def stale_scratch(directory: Path) -> list[Path]:
+    """What exports that were killed left in a folder; only for who holds the folder's lock."""
+    return [path for path in directory.glob(".*-rethined-*") if _SCRATCH.match(path.name)]

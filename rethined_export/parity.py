@@ -153,9 +153,7 @@ def check_parity(
     return ParityReport(runtime.name, fused, tuple(results))
 
 
-def _fusion_error(
-    model: Rethined, reference: Rethined, scene: Scene, top_k: int | None
-) -> float:
+def _fusion_error(model: Rethined, reference: Rethined, scene: Scene, top_k: int | None) -> float:
     """Largest pixel of the image that re-parameterisation changed, keys being equal, [0, 1]."""
     fused = reference(scene.image, scene.mask, top_k=top_k)
     trained = model(scene.image, scene.mask, top_k=top_k, indices=fused.indices)
@@ -230,7 +228,12 @@ def compare_choice(
         own: our keys ``[N, k]``; ``chosen``: theirs; ``their_scores``: of the keys they chose.
         asks: which queries count, ``[N]`` (hole tokens).
     """
-    own, chosen, their_scores, table = own[asks], chosen[asks].long(), their_scores[asks], table[asks]
+    own, chosen, their_scores, table = (
+        own[asks],
+        chosen[asks].long(),
+        their_scores[asks],
+        table[asks],
+    )
     valid = (chosen >= 0) & (chosen < table.shape[1])
     ours = table.gather(1, own)
     theirs = table.gather(1, chosen.clamp(0, table.shape[1] - 1))

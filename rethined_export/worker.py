@@ -5,19 +5,26 @@ job comes as JSON on standard input; stages and the result go as JSON lines to s
 whatever the converters print goes to standard error.
 """
 
+import errno
 import json
 import os
 import resource
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from rethined_export.errors import OperatorError, UnavailableError, UserError
+
 Report = Callable[[str], None]
 #: ru_maxrss counts kibibytes on Linux and bytes on macOS.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_WATCH_S = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -26,6 +33,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = _claim_stdout()
     job = json.load(sys.stdin)
+    threading.Thread(target=_watch, args=(job.pop("parent"),), daemon=True).start()
 
     def report(stage: str) -> None:
         _send(channel, {"stage": stage})
@@ -33,12 +41,18 @@ def main() -> None:
     try:
         result = _JOBS[job.pop("job")](report, **job)
     except Exception as error:
+        traceback.print_exc()  # first: the parent ends this process once it has the error
         _send(channel, {"error": _describe(error)})
-        raise
-    result["peak_rss_bytes"] = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-    )
+        sys.exit(1)
+    result["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
     _send(channel, {"result": result})
+
+
+def _watch(parent: int) -> None:
+    """End this process and what it started when the parent is gone and nobody waits."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _claim_stdout() -> TextIO:
@@ -55,23 +69,31 @@ def _send(channel: TextIO, message: dict[str, Any]) -> None:
 
 def _describe(error: Exception) -> dict[str, Any]:
     """One line and an exit code: known kinds keep theirs, the rest are unexpected failures."""
-    from rethined_export.converters import MissingConverterError
-    from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError
-    from rethined_export.errors import OperatorError, UnavailableError, UserError
-
+    text = " ".join(str(error).splitlines()) or type(error).__name__
+    unexpected = {"message": f"{type(error).__name__}: {text[:500]}", "exit_code": 1}
+    try:
+        from rethined_export.converters import MissingConverterError
+        from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError
+    except ImportError:  # a broken installation: that is what failed in the first place
+        return unexpected
     codes: list[tuple[type[Exception], int]] = [
         (MissingConverterError, UnavailableError.exit_code),
         (UnsupportedOperatorError, OperatorError.exit_code),
         (ArtifactError, UserError.exit_code),
-        (OSError, UserError.exit_code),
     ]
-    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
         return {"message": text, "exit_code": error.exit_code}
+    if isinstance(error, OSError):
+        file = "" if error.filename is None else f" ({error.filename})"
+        advice = "; free some space, or choose another folder" if error.errno in _FULL else ""
+        return {
+            "message": f"{error.strerror or text}{file}{advice}",
+            "exit_code": UserError.exit_code,
+        }
     for kind, code in codes:
         if isinstance(error, kind):
             return {"message": text, "exit_code": code}
-    return {"message": f"{type(error).__name__}: {text[:500]}", "exit_code": 1}
+    return unexpected
 
 
 def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
@@ -124,19 +146,19 @@ def verify(
     mask: str | None = None,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report."""
-    report("loading the model")
-    graph, weights, made = _build(spec, threads)
     from rethined_export.converters import converter
     from rethined_export.parity import check_parity
     from rethined_export.scenes import Scene, default_scenes, user_scene
 
+    chosen = (
+        [user_scene(Path(image), Path(mask), spec["hr"])]
+        if image is not None and mask is not None
+        else default_scenes(spec["hr"])
+    )
+    report("loading the model")
+    graph, weights, made = _build(spec, threads)
     report("loading the artifact")
     runtime = converter(made.target).load(Path(path), threads)
-    chosen = (
-        [user_scene(Path(image), Path(mask), made.hr)]
-        if image is not None and mask is not None
-        else default_scenes(made.hr)
-    )
 
     def announced(scene: Scene) -> Scene:
         report(f"comparing on {scene.name}")
@@ -180,17 +202,18 @@ def fill(
 
 
 def describe(report: Report, *, artifact: str) -> dict[str, Any]:
-    """What a saved artifact says of itself: the spec embedded in it."""
+    """What a saved artifact says of itself, in the spec embedded in it: its side, ``hr``."""
     from rethined_export.converters import converter, target_of
-    from rethined_export.errors import UserError
 
     report("reading the artifact")
     path = Path(artifact)
     embedded = converter(target_of(path)).metadata(path).get("rethined.spec")
     if embedded is None:
         raise UserError(f"{artifact} was not made by rethined-export (no rethined.spec in it)")
-    spec: dict[str, Any] = json.loads(embedded)
-    return spec
+    try:
+        return {"hr": int(json.loads(embedded)["hr"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{artifact} holds a damaged rethined.spec; export it again") from error
 
 
 def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
@@ -209,8 +232,12 @@ def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
     return graph, weights, made
 
 
-_JOBS: dict[str, Callable[..., dict[str, Any]]] = {"convert": convert, "verify": verify,
-    "fill": fill, "describe": describe}
+_JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "convert": convert,
+    "verify": verify,
+    "fill": fill,
+    "describe": describe,
+}
 
 if __name__ == "__main__":
     main()

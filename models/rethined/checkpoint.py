@@ -62,6 +62,9 @@ def load_checkpoint(path: Path, preset: str, variant: Variant) -> Checkpoint:
     data = _read(path)
     state = _normalise(_tensors(path, data))
     for name, tensor in state.items():
+        if not tensor.ndim or not tensor.numel():
+            shape = tuple(tensor.shape)
+            raise CheckpointError(f"{path}: {name} has shape {shape}, as no RETHINED weight does")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} holds NaN or Inf; the training diverged")
     start = preset_config(preset, variant)
@@ -100,7 +103,7 @@ def _tensors(path: Path, data: bytes) -> Mapping[str, object]:
             f"{path} holds more than plain tensors and was not loaded, since a pickle can run "
             "code; save model.state_dict() alone, or convert it to safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # the unpickler meets damaged bytes with errors of any type
         raise CheckpointError(f"{path} is not a torch checkpoint or is truncated") from error
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a state dict")

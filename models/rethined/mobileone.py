@@ -55,9 +55,7 @@ class MobileOneBlock(nn.Module):
         self.deployed = deployed
         self.se = SqueezeExcite(out) if squeeze_excite else nn.Identity()
         if deployed:
-            self.reparam_conv = nn.Conv2d(
-                channels, out, kernel, stride, kernel // 2, groups=groups
-            )
+            self.reparam_conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups)
             return
         self.rbr_skip = nn.BatchNorm2d(channels) if channels == out and stride == 1 else None
         self.rbr_conv = nn.ModuleList(
@@ -82,7 +80,8 @@ class MobileOneBlock(nn.Module):
             return
         template = self.rbr_conv[0].conv
         kernel, bias = _fused_kernel(self, template)
-        conv = nn.Conv2d(
+        conv = nn.utils.skip_init(  # nothing random: the global generator stays as it was
+            nn.Conv2d,
             template.in_channels,
             template.out_channels,
             template.kernel_size,

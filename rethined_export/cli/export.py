@@ -1,23 +1,34 @@
 """``rethined-export``: one checkpoint to verified ONNX, TFLite and Core ML artifacts."""
 
-import argparse
-import json
+from __future__ import annotations
+
 import shlex
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Console
 
-from rethined_export.artifacts import ExportSpec
-from rethined_export.cli.common import choose, err, fail, out, parser, run, stages
-from rethined_export.converters import TARGETS
+from rethined_export.cli.common import (
+    choose,
+    err,
+    fail,
+    out,
+    parser,
+    print_json,
+    print_table,
+    run,
+    say,
+    stages,
+)
 from rethined_export.errors import UserError
-from rethined_export.export import Exported, ExportRequest, export
-from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, VARIANTS, Variant
-from rethined_export.rewrite.graph import UPSCALES, Upscale
-from rethined_export.weights import load_weights
+
+# What loads torch is imported once the options have been read: --help and mistakes answer at once.
+if TYPE_CHECKING:
+    from rethined_export.export import Exported, ExportRequest
+    from rethined_export.models.rethined import Variant
+    from rethined_export.rewrite.graph import Upscale
 
 RESOLUTIONS = (512, 1024, 2048, 4096)
 _EXAMPLES = """\
@@ -33,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(_main, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     made = parser(
         "rethined-export",
         "Export RETHINED to ONNX, TFLite and Core ML, run each artifact on photos and compare it "
@@ -42,16 +53,22 @@ def _parser() -> argparse.ArgumentParser:
         _EXAMPLES,
     )
     add = made.add_argument
-    add("--target", action="append", help="onnx, tflite, coreml or all; repeatable (default all)")
-    add("--checkpoint", type=Path, help="safetensors or .pth; default: untrained, fixed seed")
-    add("--preset", default="mobile", help="mobile (default) or paper")
-    add("--variant", default="paper", help="paper (default), or published: the authors' own code")
-    add("--hr", default="1024", help="side of the image: 512, 1024 (default), 2048 or 4096")
-    add("--upscale", default="gather", help="gather (default), or dense for comparison")
-    add("--top-k", type=int, default=1, help="patches mixed per token, gather only (default 1)")
-    add("--output", type=Path, default=Path("dist"), help="folder (default dist)")
-    add("--image", type=Path, help="photo to compare on, with --mask; default: bundled photos")
-    add("--mask", type=Path, help="its mask; white marks the hole")
+    add("--target", action="append", metavar="NAME",
+        help="onnx, tflite, coreml or all; repeatable (default all)")  # fmt: skip
+    add("--checkpoint", type=Path, metavar="FILE",
+        help="safetensors or .pth; default: untrained, fixed seed")  # fmt: skip
+    add("--preset", default="mobile", metavar="NAME", help="mobile (default) or paper")
+    add("--variant", default="paper", metavar="NAME",
+        help="paper (default), or published: the authors' own code")  # fmt: skip
+    add("--hr", default="1024", metavar="PIXELS",
+        help="side of the image: 512, 1024 (default), 2048 or 4096")  # fmt: skip
+    add("--upscale", default="gather", metavar="NAME",
+        help="gather (default), or dense for comparison")  # fmt: skip
+    add("--top-k", type=int, metavar="K", help="patches mixed per token, gather only (default 1)")
+    add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
+    add("--image", type=Path, metavar="FILE",
+        help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
+    add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
     add("--overwrite", action="store_true", help="replace artifacts that exist")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -61,45 +78,62 @@ def _parser() -> argparse.ArgumentParser:
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     request = _request(options)
-    notes = err if options.json else out
+    from rethined_export.export import export
+
     results = []
     with stages(err) as on_stage:
         for result in export(request, on_stage):
             results.append(result)
     if options.json:
-        print(json.dumps({"artifacts": [result.to_dict() for result in results]}, indent=2))
+        print_json({"artifacts": [result.to_dict() for result in results]})
     else:
-        _print_table(results)
+        print_table([_COLUMNS, *map(_row, results)])
+    _print_hints(err if options.json else out, results)
     for result in results:
         if result.failure is not None:
             fail(f"{result.spec.target}: {result.failure}")
-    if all(result.failure is None for result in results):
-        _print_hints(notes, results, request.verify)
     return max((result.exit_code for result in results), default=0)
 
 
-def _request(options: argparse.Namespace) -> ExportRequest:
+def _request(options: Namespace) -> ExportRequest:
     """Check every option before any work.
 
     Raises:
         UserError: one is wrong.
     """
-    targets = _targets(options.target or ["all"])
-    preset = choose("--preset", options.preset, PRESETS)
-    variant = cast(Variant, choose("--variant", options.variant, VARIANTS))
-    upscale = cast(Upscale, choose("--upscale", options.upscale, UPSCALES))
     hr = _resolution(options.hr)
-    if not 1 <= options.top_k <= 64:
-        raise UserError(f"--top-k {options.top_k} must be from 1 to 64")
+    top_k = 1 if options.top_k is None else options.top_k
+    if not 1 <= top_k <= 64:
+        raise UserError(f"--top-k {top_k} must be from 1 to 64")
     if (options.image is None) != (options.mask is None):
         raise UserError("--image and --mask go together; give both or neither")
+    if options.image is not None and options.no_verify:
+        raise UserError("--image and --no-verify contradict each other; drop one of them")
+
+    from rethined_export.artifacts import ExportSpec
+    from rethined_export.export import ExportRequest
+    from rethined_export.models.rethined import PRESETS, VARIANTS
+    from rethined_export.rewrite.graph import UPSCALES
+    from rethined_export.scenes import user_scene
+    from rethined_export.weights import load_weights
+
+    targets = _targets(options.target or ["all"])
+    preset = choose("--preset", options.preset, PRESETS)
+    variant = cast("Variant", choose("--variant", options.variant, VARIANTS))
+    upscale = cast("Upscale", choose("--upscale", options.upscale, UPSCALES))
+    if upscale == "dense" and options.top_k is not None:
+        raise UserError(
+            f"--top-k {top_k} and --upscale dense contradict each other: dense mixes all patches; "
+            "drop one of them"
+        )
+    if options.image is not None:
+        user_scene(options.image, options.mask, hr)
     if options.checkpoint is not None:
         for line in load_weights(options.checkpoint, preset, variant).derived:
-            err.print(f"read off the checkpoint: {escape(line)}")
+            say(err, f"read off the checkpoint: {line}")
     checkpoint = None if options.checkpoint is None else str(options.checkpoint.resolve())
     specs = tuple(
-        ExportSpec(target, preset, variant, hr, upscale, options.top_k, checkpoint)
-        for target in targets
+        ExportSpec(target, preset, variant, hr, upscale, top_k, checkpoint) for target in targets
     )
     return ExportRequest(
         specs,
@@ -112,6 +146,8 @@ def _request(options: argparse.Namespace) -> ExportRequest:
 
 
 def _targets(names: list[str]) -> list[str]:
+    from rethined_export.converters import TARGETS
+
     chosen: list[str] = []
     for name in names:
         known = choose("--target", name, (*TARGETS, "all"))
@@ -132,7 +168,7 @@ def _resolution(text: str) -> int:
     if side in RESOLUTIONS:
         return side
     near = min(RESOLUTIONS, key=lambda known: abs(known - side))
-    multiple = "" if side % LOW_RESOLUTION == 0 else f"not a multiple of {LOW_RESOLUTION}, "
+    multiple = "" if side % 512 == 0 else "not a multiple of 512, "
     raise UserError(f"--hr {side} is {multiple}not supported; nearest is {near} (of {_list()})")
 
 
@@ -140,18 +176,13 @@ def _list() -> str:
     return ", ".join(map(str, RESOLUTIONS))
 
 
-def _print_table(results: list[Exported]) -> None:
-    columns = ("target", "status", "size", "convert", "operators", "max |Δ|", "hole PSNR", "flips")
-    table = Table(*columns, box=None, pad_edge=False)
-    for result in results:
-        table.add_row(*_row(result))
-    out.print(table)
+_COLUMNS = ("target", "status", "size", "convert", "operators", "max |Δ|", "hole PSNR", "flips")
 
 
-def _row(result: Exported) -> list[str]:
+def _row(result: Exported) -> tuple[str, ...]:
     manifest = result.manifest
     if manifest is None:
-        return [result.spec.target, f"failed (exit {result.exit_code})", *["-"] * 6]
+        return (result.spec.target, f"failed (exit {result.exit_code})", *["-"] * 6)
     parity = manifest.parity
     figures = ["not run"] * 3
     if parity is not None:
@@ -160,29 +191,27 @@ def _row(result: Exported) -> list[str]:
             f"{parity['psnr_hole_db']:.0f} dB",
             f"{parity['index_flips']} ({parity['unexplained_flips']} unexplained)",
         ]
-    return [
+    return (
         result.spec.target,
         "verified" if parity is not None else "not verified",
         f"{manifest.bytes / 1e6:.1f} MB",
         f"{result.seconds:.1f} s",
         str(sum(manifest.operators.values())),
         *figures,
-    ]
-
-
-def _print_hints(notes: object, results: list[Exported], verified: bool) -> None:
-    console = err if notes is err else out
-    for result in results:
-        console.print(f"saved {result.path}", markup=False)
-    first = shlex.quote(str(results[0].path))
-    console.print("next:")
-    if not verified:
-        console.print(f"  rethined-parity {first}", markup=False)
-    console.print(
-        f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}",
-        markup=False,
     )
+
+
+def _print_hints(console: Console, results: list[Exported]) -> None:
+    """What was saved and, if all went well, what to do with it."""
+    for result in results:
+        if result.manifest is not None:
+            say(console, f"saved {result.path}")
+    if any(result.manifest is None for result in results):
+        return
+    first = shlex.quote(str(results[0].path))
+    say(console, "next:")
+    if results[0].parity is None:
+        say(console, f"  rethined-parity {first}")
+    say(console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}")
     if results[0].spec.checkpoint is None:
-        console.print("note: untrained weights; they test the export and do not inpaint")
-
-
+        say(console, "note: untrained weights; they test the export and do not inpaint")

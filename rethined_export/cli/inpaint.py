@@ -4,11 +4,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from rethined_export.cli.common import err, out, parser, run, stages
+from rethined_export.cli.common import err, out, parser, run, say, stages
 from rethined_export.errors import UserError
-from rethined_export.fill import artifact_side, filler
-from rethined_export.inpaint import choose_crop, inpaint
-from rethined_export.photo import check_output, is_lossless, read_mask, read_photo, write_photo
 
 #: Side used without an artifact.
 _TORCH_SIDE = 1024
@@ -29,11 +26,12 @@ def _parser() -> ArgumentParser:
         "Fill the white part of a mask in a photo of any size. Known pixels come back as they are.",
         _EXAMPLES,
     )
-    made.add_argument("image", type=Path, metavar="IMAGE")
-    made.add_argument("mask", type=Path, metavar="MASK", help="same size; white marks the hole")
-    made.add_argument("--output", type=Path, required=True, help="png keeps known pixels exactly")
-    made.add_argument("--artifact", type=Path, help="default: torch, with untrained weights")
-    made.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    add = made.add_argument
+    add("image", type=Path, metavar="IMAGE")
+    add("mask", type=Path, metavar="MASK", help="same size; white marks the hole")
+    add("--output", type=Path, required=True, metavar="FILE", help="png keeps known pixels exactly")
+    add("--artifact", type=Path, metavar="FILE", help="default: torch, with untrained weights")
+    add("--overwrite", action="store_true", help="replace an output that exists")
     return made
 
 
@@ -41,16 +39,21 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     if options.output.exists() and not options.output.is_dir() and not options.overwrite:
         raise UserError(f"{options.output} exists; pass --overwrite, or choose another --output")
+
+    from rethined_export.fill import artifact_side, filler
+    from rethined_export.inpaint import choose_crop, inpaint
+    from rethined_export.photo import check_output, is_lossless, read_mask, read_photo, write_photo
+
     photo = read_photo(options.image)
     mask = read_mask(options.mask)
     check_output(photo, options.output)
     if mask.grey:
-        err.print(f"note: {options.mask.name} has {mask.grey} grey pixels; those of at least half "
-                  "the full value count as hole", markup=False)  # fmt: skip
+        say(err, f"note: {options.mask.name} has {mask.grey} grey pixels; those of at least half "
+                 "the full value (128 of 255) count as hole")  # fmt: skip
     if not is_lossless(options.output):
-        err.print(f"note: {options.output.suffix} compresses known pixels too; .png keeps them")
+        say(err, f"note: {options.output.suffix} compresses known pixels too; .png keeps them")
     if mask.hole.shape == photo.pixels.shape[:2] and not mask.hole.any():
-        err.print("note: the mask marks no hole; the photo is written unchanged")
+        say(err, "note: the mask marks no hole; the photo is written unchanged")
     with stages(err) as on_stage:
         name = "torch" if options.artifact is None else options.artifact.name
         side = _TORCH_SIDE if options.artifact is None else artifact_side(options.artifact)
@@ -59,11 +62,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     write_photo(result, options.output)
     if mask.hole.any():
         _tell_scale(choose_crop(mask.hole, side).side, side)
-    out.print(f"saved {options.output}", markup=False)
+    say(out, f"saved {options.output}")
     return 0
 
 
 def _tell_scale(crop: int, side: int) -> None:
     if crop > side:
-        err.print(f"note: the hole needs a {crop} px crop, shrunk to the artifact's {side} px; an "
-                  "artifact of a larger --hr copies finer texture", markup=False)  # fmt: skip
+        say(err, f"note: the hole needs a {crop} px crop, shrunk to the artifact's {side} px; an "
+                 "artifact of a larger --hr copies finer texture")  # fmt: skip

@@ -112,9 +112,7 @@ def mask_polarity(package: Path) -> None:
 
 def _reads(operation: Any, name: str) -> bool:
     return any(
-        argument.name == name
-        for given in operation.inputs.values()
-        for argument in given.arguments
+        argument.name == name for given in operation.inputs.values() for argument in given.arguments
     )
 
 

@@ -157,9 +157,7 @@ def dropped_sigmoid(model: onnx.ModelProto) -> None:
 
 def align_corners(model: onnx.ModelProto) -> None:
     attribute = next(
-        a
-        for a in nodes(model, "Resize")[0].attribute
-        if a.name == "coordinate_transformation_mode"
+        a for a in nodes(model, "Resize")[0].attribute if a.name == "coordinate_transformation_mode"
     )
     attribute.s = b"align_corners"
 

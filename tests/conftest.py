@@ -1,0 +1,27 @@
+"""Fixtures that many tests share."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from rethined_export.cli.export import main as export
+from rethined_export.models.rethined import preset_config, untrained
+
+
+@pytest.fixture(scope="session")
+def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained ONNX artifact at 512 with its manifest, alone in a folder; copy to change it."""
+    folder = tmp_path_factory.mktemp("onnx_512")
+    options = ["--target", "onnx", "--hr", "512", "--no-verify", "--output", str(folder)]
+    assert export(options) == 0
+    (artifact,) = folder.glob("*.onnx")
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the mobile preset: the weights that untrained artifacts hold."""
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_file(untrained(preset_config("mobile", "paper")).state_dict(), path)
+    return path
