@@ -19,7 +19,8 @@ class Program:
 
     Attributes:
         module: in eval mode; called with the inputs in order.
-        inputs: example tensors by name, in order: ``image`` ``[1, 3, H, W]``, ``mask`` ``[1, 1, H, W]``.
+        inputs: example tensors by name, in order: ``image`` ``[1, 3, H, W]`` and ``mask``
+            ``[1, 1, H, W]``.
         outputs: names of the module's outputs, in order; ``output`` is an image ``[1, 3, H, W]``.
         metadata: facts embedded in the artifact.
     """

@@ -1,7 +1,7 @@
 """Does a saved artifact compute what torch computes? Run it on photos and measure, in the hole.
 
-Three programs meet on every scene: the reference model, the rewritten torch graph, and the artifact.
-An argmax can flip where two scores tie to rounding, and one flip changes a whole patch. So a flip is
+Three programs meet on every scene: the reference model, the rewritten torch graph, the artifact. An
+argmax can flip where two scores tie to rounding, and one flip changes a whole patch. So a flip is
 accepted only where the scores it chose between differ by no more than the two runtimes' own score
 error, and pixels are compared with torch made to use the artifact's own choice: every hole pixel
 counts, and a wrong choice cannot hide behind a flip.
@@ -157,7 +157,7 @@ def _fusion_error(model: Rethined, reference: Rethined, scene: Scene, top_k: int
     """Largest pixel of the image that re-parameterisation changed, keys being equal, [0, 1]."""
     fused = reference(scene.image, scene.mask, top_k=top_k)
     trained = model(scene.image, scene.mask, top_k=top_k, indices=fused.indices)
-    return (trained.output - fused.output).abs().max().item()
+    return float((trained.output - fused.output).abs().max())
 
 
 def _compare(
@@ -259,7 +259,7 @@ def _complete_with(
 
 
 def _mass_kept(scores: Tensor, indices: Tensor) -> float:
-    return torch.softmax(scores, dim=1).gather(1, indices).sum(1).mean().item()
+    return float(torch.softmax(scores, dim=1).gather(1, indices).sum(1).mean())
 
 
 def _psnr(error: Tensor) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from rethined_export.errors import UserError
 from rethined_export.photo import read_mask, read_photo
+
+Pixels = npt.NDArray[np.unsignedinteger[Any]]
 
 #: Bundled photos and the share of the image their masks cover.
 DEFAULT_SCENES = (("astronaut", 0.05), ("coffee", 0.15), ("rocket", 0.30), ("hubble", 0.50))
@@ -102,7 +105,7 @@ def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def _square(pixels: npt.NDArray[np.generic], side: int, method: int) -> npt.NDArray[np.generic]:
+def _square(pixels: Pixels, side: int, method: int) -> Pixels:
     """The middle square, resized; shrinking averages, so that texture does not alias."""
     height, width = pixels.shape[:2]
     edge = min(height, width)
@@ -110,21 +113,19 @@ def _square(pixels: npt.NDArray[np.generic], side: int, method: int) -> npt.NDAr
     square = pixels[top : top + edge, left : left + edge]
     if edge > side and method != cv2.INTER_NEAREST:
         method = cv2.INTER_AREA
-    resized: npt.NDArray[np.generic] = cv2.resize(square, (side, side), interpolation=method)
-    return resized
+    return np.asarray(cv2.resize(square, (side, side), interpolation=method), pixels.dtype)
 
 
-def _to_rgb(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _to_rgb(pixels: Pixels) -> Pixels:
     channels = pixels.shape[2]
-    colour = pixels[:, :, :3] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
-    return colour
+    return pixels[:, :, :3] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
 
 
-def _to_tensor(pixels: npt.NDArray[np.generic]) -> Tensor:
+def _to_tensor(pixels: Pixels) -> Tensor:
     scale = np.float32(np.iinfo(pixels.dtype).max)
     values = pixels.astype(np.float32) / scale
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None]))
 
 
-def _mask(hole: npt.NDArray[np.generic]) -> Tensor:
+def _mask(hole: npt.NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(hole.astype(np.float32)[None, None])

@@ -11,6 +11,8 @@ from rethined_export.models.rethined.mobileone import MobileOneBlock, MobileOneE
 class CoarseModel(nn.Module):
     """Low-resolution masked image in, low-resolution coarse image and encoder features out."""
 
+    d0: nn.Conv2d | nn.ConvTranspose2d
+
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
         self.model = MobileOneEncoder(config)

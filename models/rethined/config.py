@@ -26,12 +26,12 @@ class RethinedConfig:
 
     Attributes:
         preset: name of the preset this started from.
-        variant: ``paper`` follows the paper's equations, ``published`` the authors' code bug for bug.
+        variant: ``paper`` follows the paper's equations, ``published`` the authors' code.
         widths: output channels of the encoder's stages 0 to 4.
         blocks: MobileOne blocks (a depthwise and a pointwise layer each) of stages 0 to 4.
         branches: k×k convolutions of a block while training; 1 after re-parameterisation.
         squeeze_excite: how many blocks at the end of each stage carry squeeze-and-excitation.
-        decoder: ``transposed`` is the published one, ``separable`` the light one of the mobile preset.
+        decoder: ``transposed`` is the published one, ``separable`` the mobile preset's light one.
         decoder_widths: output channels of d4, d3, d2, d1 (d0 ends in RGB).
         feature_stage: encoder stage whose features join the patch tokens.
         d_k: channels of queries and keys.

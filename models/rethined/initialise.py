@@ -1,7 +1,7 @@
-"""A fixed-seed initialisation that keeps activations alive: the ``untrained`` stand-in for weights.
+"""A fixed-seed initialisation that keeps activations alive: the ``untrained`` weights.
 
 It makes every step of the method do something measurable (no dead unit, no saturated sigmoid, no
-uniform attention), so that exports can be checked before trained weights exist. It does not inpaint.
+uniform attention), so that exports can be checked before trained weights exist. It cannot inpaint.
 """
 
 import copy
@@ -55,11 +55,11 @@ def _initialise(model: Rethined) -> None:
     for block in blocks:
         shortcut = block.rbr_skip or (block.rbr_scale and block.rbr_scale.bn)
         if shortcut:
-            for branch in block.rbr_conv:
+            for branch in block.branches():
                 nn.init.uniform_(branch.bn.weight, 0.1, 0.2)
         if isinstance(block.se, SqueezeExcite):
             nn.init.normal_(block.se.expand.weight, std=0.02)
-        nn.init.normal_((shortcut or block.rbr_conv[0].bn).bias, mean=1.0, std=0.1)
+        nn.init.normal_((shortcut or block.branches()[0].bn).bias, mean=1.0, std=0.1)
     head, config = model.generator.multihead_attention, model.config
     with torch.no_grad():
         # Equal projections make the score a similarity, so that even untrained matches make sense.
@@ -69,7 +69,8 @@ def _initialise(model: Rethined) -> None:
                 layer.weight.copy_(torch.eye(PATCH_SIZE))
                 layer.weight.add_(torch.randn(PATCH_SIZE, PATCH_SIZE), alpha=0.01)
         # Near identity: σ(4(x − ½)) follows x through the middle of its range.
-        coherence = model.generator.final_conv[0]
+        coherence = model.generator.coherence
+        assert coherence.bias is not None
         coherence.weight.mul_(0.1)
         centre = coherence.weight[:, :, 1, 1]
         centre.copy_(centre + 4 * torch.eye(PATCH_SIZE))
@@ -97,6 +98,8 @@ def _calibrate_norms(model: Rethined, x: Tensor) -> None:
     """
 
     def observe(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None and norm.running_var is not None
         mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance.clamp(min=0.25 * variance.mean().item()))
@@ -111,6 +114,7 @@ def _calibrate_norms(model: Rethined, x: Tensor) -> None:
 def _calibrate_output(model: Rethined, x: Tensor) -> None:
     """Scale the last layer so that the coarse sigmoid sees values of deviation 1, mean 0."""
     last = model.coarse_model.d0
+    assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d) and last.bias is not None
     seen: list[Tensor] = []
     handle = last.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
     model.coarse_model(x)

@@ -23,14 +23,16 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(gate)
 
 
-def _conv_bn(channels: int, out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
-    block = nn.Sequential()
-    padding = kernel // 2
-    block.add_module(
-        "conv", nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)
-    )
-    block.add_module("bn", nn.BatchNorm2d(out))
-    return block
+class ConvNorm(nn.Module):
+    """A convolution without bias, and batch norm."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
 
 
 class MobileOneBlock(nn.Module):
@@ -59,39 +61,43 @@ class MobileOneBlock(nn.Module):
             return
         self.rbr_skip = nn.BatchNorm2d(channels) if channels == out and stride == 1 else None
         self.rbr_conv = nn.ModuleList(
-            _conv_bn(channels, out, kernel, stride, groups) for _ in range(branches)
+            ConvNorm(channels, out, kernel, stride, groups) for _ in range(branches)
         )
-        self.rbr_scale = _conv_bn(channels, out, 1, stride, groups) if kernel > 1 else None
+        self.rbr_scale = ConvNorm(channels, out, 1, stride, groups) if kernel > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.deployed:
             total = self.reparam_conv(x)
         else:
-            total = sum(branch(x) for branch in self.rbr_conv)
+            total = sum(branch(x) for branch in self.branches())
             if self.rbr_scale is not None:
                 total = total + self.rbr_scale(x)
             if self.rbr_skip is not None:
                 total = total + self.rbr_skip(x)
         return torch.relu(self.se(total))
 
+    def branches(self) -> list[ConvNorm]:
+        """The k×k branches of a block that is not re-parameterised."""
+        return [branch for branch in self.rbr_conv if isinstance(branch, ConvNorm)]
+
     def reparameterise(self) -> None:
         """Fold every branch into one convolution, in place (float64, exact to rounding)."""
         if self.deployed:
             return
-        template = self.rbr_conv[0].conv
+        template = self.branches()[0].conv
         kernel, bias = _fused_kernel(self, template)
-        conv = nn.utils.skip_init(  # nothing random: the global generator stays as it was
-            nn.Conv2d,
-            template.in_channels,
-            template.out_channels,
-            template.kernel_size,
-            template.stride,
-            template.padding,
-            groups=template.groups,
-        )
-        conv.weight.data.copy_(kernel)
-        conv.bias.data.copy_(bias)  # type: ignore[union-attr]
-        self.reparam_conv = conv.to(template.weight.dtype).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # the layer's own start-up draws random numbers
+            conv = nn.Conv2d(
+                template.in_channels,
+                template.out_channels,
+                template.kernel_size[0],
+                template.stride[0],
+                template.kernel_size[0] // 2,
+                groups=template.groups,
+            )
+        conv.weight.data = kernel.to(template.weight.dtype)
+        conv.bias = nn.Parameter(bias.to(template.weight.dtype))
+        self.reparam_conv = conv.requires_grad_(False)
         self.deployed = True
         for name in ("rbr_skip", "rbr_conv", "rbr_scale"):
             delattr(self, name)
@@ -100,7 +106,7 @@ class MobileOneBlock(nn.Module):
 def _fused_kernel(block: MobileOneBlock, template: nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Sum of the branches' kernels and biases once batch norm is folded in, in float64."""
     side = template.kernel_size[0]
-    parts = [_fold(branch.conv.weight, branch.bn) for branch in block.rbr_conv]
+    parts = [_fold(branch.conv.weight, branch.bn) for branch in block.branches()]
     if block.rbr_scale is not None:
         parts.append(_fold(_centred(block.rbr_scale.conv.weight, side), block.rbr_scale.bn))
     if block.rbr_skip is not None:

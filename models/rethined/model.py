@@ -1,7 +1,8 @@
 """RETHINED (WACV 2025): coarse structure at 512², patches copied at full resolution.
 
-Notation follows the paper: ``y`` image, ``m`` mask (1 = hole), ``x_LR`` masked low-resolution image,
-``B`` blurred, ``F`` high frequencies, ``A`` attention map, ``s`` scale between the resolutions.
+Notation follows the paper: ``y`` image, ``m`` mask (1 = hole), ``x_LR`` masked low-resolution
+image, ``B`` blurred, ``F`` high frequencies, ``A`` attention map, ``s`` the scale between the
+resolutions.
 """
 
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ class NeuralPatchMatch(nn.Module):
         self.multihead_attention = PatchAttention(config)
         coherence = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 3, padding=1, padding_mode="reflect")
         self.final_conv = nn.Sequential(coherence, nn.Sigmoid())
+
+    @property
+    def coherence(self) -> nn.Conv2d:
+        """The coherence layer's convolution."""
+        convolution = self.final_conv[0]
+        assert isinstance(convolution, nn.Conv2d)
+        return convolution
 
 
 class Rethined(nn.Module):

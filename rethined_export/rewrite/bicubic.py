@@ -1,7 +1,7 @@
 """Bicubic enlargement by a whole number as one convolution and a pixel shuffle.
 
-Every output pixel of phase p (0 ≤ p < s) sits at ``(p + ½)/s − ½`` from its source pixel, so it is a
-fixed mix of the 5×5 pixels around that one: s² kernels, the same everywhere.
+Every output pixel of phase p (0 ≤ p < s) sits at ``(p + ½)/s − ½`` from its source pixel, so it is
+a fixed mix of the 5×5 pixels around that one: s² kernels, the same everywhere.
 """
 
 import torch

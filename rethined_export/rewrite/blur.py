@@ -1,6 +1,5 @@
-"""Gaussian blur as two one-dimensional depthwise convolutions (14 multiply-adds a pixel, not 49)."""
+"""Gaussian blur as two one-dimensional depthwise convolutions: 14 multiply-adds, not 49."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,6 +8,9 @@ from rethined_export.models.rethined.filters import BLUR_SIDE, gaussian_taps
 
 class SeparableBlur(nn.Module):
     """Twin of ``filters.gaussian_blur`` for RGB images: ``[1, 3, H, W]`` in and out."""
+
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,6 +21,3 @@ class SeparableBlur(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="reflect")
         return F.conv2d(F.conv2d(padded, self.rows, groups=3), self.columns, groups=3)
-
-    rows: torch.Tensor
-    columns: torch.Tensor

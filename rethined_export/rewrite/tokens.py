@@ -30,7 +30,7 @@ class TokenProjection(nn.Module):
 
 
 def unfold_grid(x: Tensor, patch: int) -> Tensor:
-    """Twin of ``F.pixel_unshuffle`` in rank 4: ``[1, C, H, W]`` → ``[1, C·patch², H/patch, W/patch]``.
+    """Twin of ``F.pixel_unshuffle`` in rank 4: ``[1, C, H, W]`` → ``[1, C·p², H/p, W/p]``.
 
     The plain operator leaves torch as one rank-6 transpose, which no GPU delegate takes.
     """
@@ -42,14 +42,14 @@ def unfold_grid(x: Tensor, patch: int) -> Tensor:
 
 
 def spread_flags(hole: Tensor, patch: int) -> Tensor:
-    """Token flags ``[1, 1, g, g]`` over the pixels of their patches, ``[1, 1, g·patch, g·patch]``."""
+    """Token flags ``[1, 1, g, g]`` over the pixels of their patches, ``[1, 1, g·p, g·p]``."""
     return F.interpolate(hole, scale_factor=float(patch), mode="nearest")
 
 
 def forbid_self(hole: Tensor, penalty: float) -> Tensor:
     """``penalty · diag(hole)`` without an identity matrix: ``[1, 1, 1, N]`` → ``[1, 1, N, N]``.
 
-    A column followed by N zeros, read in rows of N, puts each entry one place further: the diagonal.
+    A column followed by N zeros, read in rows of N, puts each entry one place further right.
     """
     count = hole.shape[3]
     column = F.pad((hole * penalty).reshape(count, 1), (0, count))
@@ -57,7 +57,7 @@ def forbid_self(hole: Tensor, penalty: float) -> Tensor:
 
 
 def strongest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k strongest keys of each query: ``[1, 1, N, N]`` → scores and int32 indices ``[1, N, k]``.
+    """The k best keys of each query: ``[1, 1, N, N]`` → scores and int32 indices ``[1, N, k]``.
 
     k = 1 is an argmax: top-k leaves the Neural Engine and most GPU delegates.
     """
