@@ -30,7 +30,7 @@ def test_equals_plain_resize(scale, channels, height, width, values):
     assert_within(BicubicUpsample(scale)(x), bicubic_upsample(x, scale), bound)
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("scale", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_equals_plain_resize_at_the_size_exported(scale):
     """At powers of two every position is exact in float32, so only the sums round."""
     x = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(scale))
