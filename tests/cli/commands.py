@@ -78,6 +78,8 @@ def start(command: str, *arguments: object, python: str = "", **options: Any) ->
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whatever started the tests may ignore Ctrl-C (a shell's background job does).
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 

@@ -155,8 +155,8 @@ def test_unknown_operator_is_named(
     copy = copied(artifact, tmp_path)
 
     def change(operations: list[Any]) -> None:
-        of_type(operations, "sigmoid")[-1].type = "softsign"
+        of_type(operations, "sigmoid")[-1].type = "sinh"
 
     edit_program(copy, change)
     assert judge(copy) == 5
-    assert "softsign" in capsys.readouterr().err
+    assert "sinh" in capsys.readouterr().err
