@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One process each: torch, TensorFlow, coremltools and ONNX do not share one well for long.
+TEST_PARTS := tests/test_*.py tests/cli tests/converters tests/models tests/rewrite tests/mutations
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format bench-export lock clean
@@ -23,7 +25,7 @@ demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each:
 	$(BIN)/python -m rethined_export.demo build/demo
 
 test: $(READY) ## all tests but the slow ones
-	$(BIN)/python -m pytest
+	@for part in $(TEST_PARTS); do echo "$$part"; $(BIN)/python -m pytest -q $$part || exit 1; done
 
 test-slow: $(READY) ## 4096 and paper-preset cases
 	$(BIN)/python -m pytest -m slow

@@ -71,15 +71,18 @@ def edit_manifest(artifact: Path, change: Callable[[dict[str, Any]], Any]) -> No
 
 def start(command: str, *arguments: object, python: str = "", **options: Any) -> subprocess.Popen:
     """A command in a session of its own, as under a terminal; ``python`` runs before it."""
-    code = f"{python}\nfrom rethined_export.cli.{command} import main\nraise SystemExit(main())"
+    # Whatever started the tests may ignore Ctrl-C (a shell's background job does).
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = (
+        f"{heed}\n{python}\n"
+        f"from rethined_export.cli.{command} import main\nraise SystemExit(main())"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whatever started the tests may ignore Ctrl-C (a shell's background job does).
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 
