@@ -64,7 +64,7 @@ def contact_sheet(image: Path, mask: Path, filled: dict[str, Path]) -> Image.Ima
         "input": photo,
         "mask": np.repeat(hole[:, :, None].astype(np.uint8) * 255, 3, axis=2),
         **results,
-        f"difference from torch ×{GAIN} (largest: {difference.max()} of 255)": amplified,
+        f"difference from torch, {GAIN} times (largest: {difference.max()} of 255)": amplified,
     }
     return _grid(cells, columns=4)
 
