@@ -270,7 +270,7 @@ def compare(
         "mask": None if mask is None else str(mask),
     }
     report = run_job("verify", job, stage)
-    del report["weights_sha256"], report["peak_rss_bytes"]
+    del report["peak_rss_bytes"]
     return report
 
 

@@ -8,7 +8,6 @@ whatever the converters print goes to standard error.
 import errno
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rethined_export.errors import OperatorError, UnavailableError, UserError
+from rethined_export.memory import peak_rss_bytes
 
 Report = Callable[[str], None]
-#: ru_maxrss counts kibibytes on Linux and bytes on macOS.
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _WATCH_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -44,7 +42,7 @@ def main() -> None:
         traceback.print_exc()  # first: the parent ends this process once it has the error
         _send(channel, {"error": _describe(error)})
         sys.exit(1)
-    result["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    result["peak_rss_bytes"] = peak_rss_bytes()
     _send(channel, {"result": result})
 
 
@@ -166,7 +164,7 @@ def verify(
 
     with runtime:
         parity = check_parity(weights.model, graph, runtime, (announced(s) for s in chosen))
-    return {**parity.to_dict(), "weights_sha256": weights.sha256}
+    return parity.to_dict()
 
 
 def fill(

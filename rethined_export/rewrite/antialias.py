@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rethined_export.rewrite.bicubic import cubic_weight
+
 _A = -0.5
 
 
@@ -15,9 +17,7 @@ def antialias_taps(scale: int) -> Tensor:
     """Normalised weights ``[4·scale]``, float64, centred on the output pixel."""
     count = 4 * scale
     distance = ((torch.arange(count, dtype=torch.float64) + 0.5 - count / 2) / scale).abs()
-    near = ((_A + 2) * distance - (_A + 3)) * distance**2 + 1
-    far = ((distance - 5) * distance + 8) * distance * _A - 4 * _A
-    taps = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0))
+    taps = cubic_weight(distance, _A)
     return taps / taps.sum()
 
 

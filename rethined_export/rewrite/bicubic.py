@@ -12,14 +12,19 @@ _A = -0.75
 _REACH = 2
 
 
+def cubic_weight(distance: Tensor, a: float) -> Tensor:
+    """Keys' cubic convolution kernel at non-negative distances; 0 from 2 on."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * a - 4 * a
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, 0))
+
+
 def bicubic_taps(scale: int) -> Tensor:
     """Weights of the five pixels around the source for each phase, ``[scale, 5]``, float64."""
     phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
     offset = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
     distance = (offset[None, :] - phase[:, None]).abs()
-    near = ((_A + 2) * distance - (_A + 3)) * distance**2 + 1
-    far = ((distance - 5) * distance + 8) * distance * _A - 4 * _A
-    return torch.where(distance <= 1, near, torch.where(distance < 2, far, 0))
+    return cubic_weight(distance, _A)
 
 
 class BicubicUpsample(nn.Module):

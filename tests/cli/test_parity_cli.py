@@ -35,7 +35,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append(arguments)
         on_stage("comparing on [b]scene[/]")
         return {"passed": True, "failures": [], "scenes": [], "max_abs": 0.0,
-                "weights_sha256": "", "peak_rss_bytes": 1}  # fmt: skip
+                "peak_rss_bytes": 1}  # fmt: skip
 
     monkeypatch.setattr(pipeline, "run_job", run_job)
     return asked
