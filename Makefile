@@ -3,8 +3,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One process each: torch, TensorFlow, coremltools and ONNX do not share one well for long.
-TEST_PARTS := tests/test_*.py tests/cli tests/converters tests/models tests/rewrite tests/mutations
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format bench-export lock clean
@@ -25,7 +23,7 @@ demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each:
 	$(BIN)/python -m rethined_export.demo build/demo
 
 test: $(READY) ## all tests but the slow ones
-	@for part in $(TEST_PARTS); do echo "$$part"; $(BIN)/python -m pytest -q $$part || exit 1; done
+	$(BIN)/python -m pytest --durations 15
 
 test-slow: $(READY) ## 4096 and paper-preset cases
 	$(BIN)/python -m pytest -m slow

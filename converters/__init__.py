@@ -50,7 +50,7 @@ def converter(target: str) -> Converter:
         return cast(Converter, importlib.import_module(TARGETS[target].module))
     except ImportError as error:
         raise MissingConverterError(
-            f"target {target} needs {error.name}, which is not installed; "
+            f"target {target} needs {error.name or error}, which is not installed; "
             f"run: pip install 'rethined-export[{target}]'"
         ) from error
 

@@ -23,13 +23,13 @@ from rethined_export.artifacts import (
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import (
     JobError,
+    OnStage,
     run_job,
     scratch_name,
     stale_scratch,
     worker_threads,
 )
 
-OnStage = Callable[[str, str], None]
 _LOCK = ".rethined-export.lock"
 #: The parity of ``--json`` where the gates were not run.
 NOT_RUN: dict[str, Any] = {

@@ -20,7 +20,11 @@ import psutil
 #: A converter past either is taken for hung or runaway.
 TIME_LIMIT_S = 1200.0
 MEMORY_LIMIT_BYTES = 16 << 30
+#: Told the target and the stage it is in.
+OnStage = Callable[[str, str], None]
 _POLL_S = 0.2
+#: What LLVM and coremltools say, without an error code, where a disk is full.
+_UNWRITTEN = ("IO failure on output stream", "[MIL FileWriter]")
 _SCRATCH = re.compile(r"\.\d+-rethined-")
 #: -P: a file in the working directory named like a package must not be imported in its place.
 _WORKER = (sys.executable, "-P", "-m", "rethined_export.worker")
@@ -83,6 +87,9 @@ def run_job(
         result: dict[str, Any] = message["result"]
         return result
     error = message.get("error") or {"message": _obituary(process, text), "exit_code": 1}
+    if any(words in error["message"] for words in _UNWRITTEN):
+        error = {"message": f"{error['message']}; free some space, or choose another folder",
+                 "exit_code": 2}  # fmt: skip
     raise JobError(error["message"], error["exit_code"], text)
 
 

@@ -1,5 +1,7 @@
 """Fixtures that many tests share."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,14 @@ from safetensors.torch import save_file
 
 from rethined_export.cli.export import main as export
 from rethined_export.models.rethined import preset_config, untrained
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heed_interrupts() -> Iterator[None]:
+    """Ctrl-C works in tests even where what started them ignores it, as a background job does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rethined_export.errors import UserError
-from rethined_export.jobs import JobError
+from rethined_export.jobs import JobError, OnStage
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -158,9 +158,6 @@ def choose(option: str, value: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"{option} {value} is unknown; {hint}(available: {', '.join(names)})")
-
-
-OnStage = Callable[[str, str], None]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.cli.common import (
-    OnStage,
     err,
     fail,
     parser,
@@ -16,7 +15,7 @@ from rethined_export.cli.common import (
     stages,
 )
 from rethined_export.errors import OperatorError, ParityError, UserError
-from rethined_export.jobs import JobError
+from rethined_export.jobs import JobError, OnStage
 
 _EXAMPLES = """\
   rethined-parity dist/*.onnx

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,14 +53,6 @@ def mask(path: Path, height: int = 64, width: int = 64, value: int = 255) -> Pat
     return save_image(path, pixels)
 
 
-def copy_of(artifact: Path, folder: Path) -> Path:
-    """An artifact and its manifest, copied into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in (artifact, Path(f"{artifact}.json")):
-        shutil.copy(file, folder)
-    return folder / artifact.name
-
-
 def edit_manifest(artifact: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = Path(f"{artifact}.json")
     facts = json.loads(path.read_text())
@@ -71,12 +62,7 @@ def edit_manifest(artifact: Path, change: Callable[[dict[str, Any]], Any]) -> No
 
 def start(command: str, *arguments: object, python: str = "", **options: Any) -> subprocess.Popen:
     """A command in a session of its own, as under a terminal; ``python`` runs before it."""
-    # Whatever started the tests may ignore Ctrl-C (a shell's background job does).
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = (
-        f"{heed}\n{python}\n"
-        f"from rethined_export.cli.{command} import main\nraise SystemExit(main())"
-    )
+    code = f"{python}\nfrom rethined_export.cli.{command} import main\nraise SystemExit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -33,6 +33,7 @@ from safetensors.torch import load_file
 
 from rethined_export import export as pipeline
 from rethined_export.cli.export import main
+from rethined_export.converters import TARGETS
 from rethined_export.jobs import JobError
 
 Capture = pytest.CaptureFixture[str]
@@ -252,14 +253,14 @@ def test_leftovers_of_a_killed_export_do_not_matter(
     assert {file.name for file in tmp_path.iterdir()} == {".12-mine", NAME, f"{NAME}.json"}
 
 
-def test_disk_full(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", TARGETS)
+def test_disk_full(tmp_path: Path, target: str) -> None:
     """A file that grows past the limit fails to be written, as on a full disk."""
-    process = start(
-        "export", *CHEAP, "--output", tmp_path / "dist", python=limit_file_size(1 << 20)
-    )
+    options = ["--target", target, "--hr", "512", "--no-verify", "--output", tmp_path / "dist"]
+    process = start("export", *options, python=limit_file_size(1 << 20))
     _, errors = process.communicate()
     assert process.returncode == 2, errors
-    assert last_line(errors).startswith("error: onnx: File too large")
+    assert last_line(errors).startswith(f"error: {target}: ")
     assert "free some space" in last_line(errors)
     assert not list(tmp_path.iterdir())
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import (
-    copy_of,
     gone,
     last_line,
     limit_file_size,
@@ -25,6 +24,7 @@ from PIL import Image
 
 from rethined_export import fill
 from rethined_export.cli.inpaint import main
+from tests.copies import copied
 
 Capture = pytest.CaptureFixture[str]
 
@@ -227,7 +227,7 @@ def test_names_are_printed_as_they_are(files: list[Path], capsys: Capture) -> No
 
 def test_artifact_fills_the_hole_only(files: list[Path], onnx_512: Path, tmp_path: Path) -> None:
     """A real artifact, in a folder whose name a shell or a library could stumble over."""
-    artifact = copy_of(onnx_512, tmp_path / "[b] $(x); 'q'")
+    artifact = copied(onnx_512, tmp_path / "[b] $(x); 'q'")
     assert main([*options(files), "--artifact", str(artifact)]) == 0
     hole = pixels(files[1]) > 0
     changed = (pixels(files[2]) != pixels(files[0])).any(axis=2)

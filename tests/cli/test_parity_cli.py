@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from commands import (
-    copy_of,
     edit_manifest,
     last_line,
     mask,
@@ -17,13 +16,14 @@ from commands import (
 
 from rethined_export import export as pipeline
 from rethined_export.cli.parity import main
+from tests.copies import copied
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def artifact(onnx_512: Path, tmp_path: Path) -> Path:
-    return copy_of(onnx_512, tmp_path / "dist")
+    return copied(onnx_512, tmp_path / "dist")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from coremltools.proto import MIL_pb2
 
 from rethined_export.models.rethined.filters import gaussian_taps
 from rethined_export.rewrite.bicubic import BicubicUpsample
-from tests.mutations.copies import copied, replace_bytes
+from tests.copies import copied, replace_bytes
 
 Mutation = Callable[[Path], None]
 

@@ -11,7 +11,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from rethined_export.models.rethined.filters import gaussian_taps
 from rethined_export.rewrite.bicubic import BicubicUpsample
-from tests.mutations.copies import copied
+from tests.copies import copied
 
 Mutation = Callable[[onnx.ModelProto], None]
 

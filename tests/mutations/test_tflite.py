@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from rethined_export.converters.tflite import pack, unpack
 from rethined_export.models.rethined.filters import gaussian_taps
 from rethined_export.rewrite.bicubic import BicubicUpsample
-from tests.mutations.copies import copied
+from tests.copies import copied
 
 Mutation = Callable[[Any], None]
 

@@ -1,11 +1,12 @@
-"""Copies of artifacts to break."""
+"""Copies of artifacts, to change them."""
 
 import shutil
 from pathlib import Path
 
 
 def copied(artifact: Path, folder: Path) -> Path:
-    """A copy of an artifact and its manifest in another folder."""
+    """A copy of an artifact and its manifest in another folder, made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(artifact.with_name(artifact.name + ".json"), folder)
     copy = shutil.copytree if artifact.is_dir() else shutil.copy
     return Path(copy(artifact, folder / artifact.name))
