@@ -103,11 +103,11 @@ def compare_upscales(hr: int, folder: Path, repeats: int) -> dict[str, Any]:
     [dense] = _export(hr, "dense", ("onnx",), folder)
     gather = folder / ExportSpec("onnx", "mobile", "paper", hr, "gather", 1, None).file_name()
     scene = next(iter(default_scenes(hr)))
-    image, mask = scene.image.numpy(), scene.mask.numpy().astype(np.float32)
+    inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy().astype(np.float32)}
     onnx = converter("onnx")
     with onnx.load(gather, THREADS) as fast, onnx.load(dense.path, THREADS) as slow:
         pairs = [
-            (_seconds(lambda: fast(image, mask)), _seconds(lambda: slow(image, mask)))
+            (_seconds(lambda: fast(**inputs)), _seconds(lambda: slow(**inputs)))
             for _ in range(repeats + 1)
         ][1:]
     once = subprocess.run(

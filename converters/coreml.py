@@ -85,8 +85,8 @@ class _Interpreted:
     def __init__(self, path: Path) -> None:
         self._program = MLProgram(path)
 
-    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
-        return self._program.run({"image": image, "mask": mask})
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        return self._program.run(inputs)
 
     def __enter__(self) -> Any:
         return self
@@ -106,9 +106,9 @@ class _Native:
         except Exception as error:
             raise ArtifactError(f"Core ML cannot load {path}: {error}") from error
 
-    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
-            results: dict[str, Array] = self._model.predict({"image": image, "mask": mask})
+            results: dict[str, Array] = self._model.predict(inputs)
         except Exception as error:
             raise ArtifactError(f"Core ML cannot run it: {error}") from error
         return results

@@ -67,9 +67,9 @@ class _Session:
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
-            results = self._session.run(None, {"image": image, "mask": mask})
+            results = self._session.run(None, inputs)
         except Exception as error:
             raise ArtifactError(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
         return dict(zip(self._outputs, results, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from rethined_export.converters.types import Array, ArtifactError, Program
+from rethined_export.converters.types import IMAGES, Array, ArtifactError, Program
 
 _IDENTIFIER = b"TFL3"
 _METADATA = "rethined_export"
@@ -22,11 +22,17 @@ def convert(program: Program, path: Path) -> None:
     litert-torch lowers a table look-up to EMBEDDING_LOOKUP, which GPU delegates refuse; GATHER is
     the same read with its two inputs swapped. It also names tensors by number.
     """
-    image_outputs = [i for i, name in enumerate(program.outputs) if name == "output"]
-    inputs = tuple(tensor.permute(0, 2, 3, 1).contiguous() for tensor in program.inputs.values())
-    module = litert_torch.to_channel_last_io(
-        program.module, args=list(range(len(inputs))), outputs=image_outputs
-    ).eval()
+    images = [
+        [place for place, name in enumerate(names) if name in IMAGES]
+        for names in (program.inputs, program.outputs)
+    ]
+    inputs = tuple(
+        tensor.permute(0, 2, 3, 1).contiguous() if name in IMAGES else tensor
+        for name, tensor in program.inputs.items()
+    )
+    module = program.module
+    if images[0] or images[1]:
+        module = litert_torch.to_channel_last_io(module, args=images[0], outputs=images[1]).eval()
     litert_torch.convert(module, inputs).export(str(path))
     model = _parse(path.read_bytes())
     _gather_instead_of_lookup(model)
@@ -134,16 +140,17 @@ class _Interpreter:
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"LiteRT cannot load {path}: {error}") from error
 
-    def __call__(self, image: Array, mask: Array) -> dict[str, Array]:
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
-            for name, value in {"image": image, "mask": mask}.items():
-                nhwc = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
-                self._interpreter.set_tensor(self._inputs[name]["index"], nhwc)
+            for name, value in inputs.items():
+                if name in IMAGES:
+                    value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+                self._interpreter.set_tensor(self._inputs[name]["index"], value)
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error
         results = {n: self._interpreter.get_tensor(d["index"]) for n, d in self._outputs.items()}
-        return {n: v.transpose(0, 3, 1, 2) if v.ndim == 4 else v for n, v in results.items()}
+        return {n: v.transpose(0, 3, 1, 2) if n in IMAGES else v for n, v in results.items()}
 
     def __enter__(self) -> "_Interpreter":
         return self

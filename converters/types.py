@@ -11,6 +11,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 Array = npt.NDArray[np.generic]
+#: Inputs and outputs that are images: ``[1, C, H, W]`` in torch, NHWC in a TFLite artifact.
+IMAGES = ("image", "mask", "output", "composite")
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,8 @@ class Program:
 
     Attributes:
         module: in eval mode; called with the inputs in order.
-        inputs: example tensors by name, in order: ``image`` ``[1, 3, H, W]`` and ``mask``
-            ``[1, 1, H, W]``.
-        outputs: names of the module's outputs, in order; ``output`` is an image ``[1, 3, H, W]``.
+        inputs: example tensors by name, in order.
+        outputs: names of the module's outputs, in order.
         metadata: facts embedded in the artifact.
     """
 
@@ -34,13 +35,13 @@ class Program:
 class Runtime(Protocol):
     """A saved artifact, loaded to run on this machine.
 
-    Called with float32 arrays ``image`` ``[1, 3, H, W]`` and ``mask`` ``[1, 1, H, W]`` whatever the
-    artifact's own layout; returns its outputs by name, images as ``[1, 3, H, W]``.
+    Called with its inputs by name, and returns its outputs by name; ``IMAGES`` are
+    ``[1, C, H, W]`` here whatever the artifact's own layout.
     """
 
     name: str
 
-    def __call__(self, image: Array, mask: Array) -> dict[str, Array]: ...
+    def __call__(self, **inputs: Array) -> dict[str, Array]: ...
 
     def __enter__(self) -> Self: ...
 

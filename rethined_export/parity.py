@@ -204,7 +204,7 @@ def _run(graph: ExportGraph, runtime: Runtime, scene: Scene) -> dict[str, Tensor
     """The artifact's outputs as tensors, checked against what the graph promises."""
     produced = {
         name: torch.from_numpy(np.array(value))
-        for name, value in runtime(scene.image.numpy(), scene.mask.numpy()).items()
+        for name, value in runtime(image=scene.image.numpy(), mask=scene.mask.numpy()).items()
     }
     wanted = {"output": tuple(scene.image.shape)}
     if graph.upscale == "gather":

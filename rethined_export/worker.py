@@ -194,7 +194,7 @@ def fill(
         path = Path(artifact)
         with converter(target_of(path)).load(path, threads) as runtime:
             report("inpainting")
-            output = runtime(image, mask)["output"]
+            output = runtime(image=image, mask=mask)["output"]
     np.save(Path(folder) / "output.npy", output)
     return {}
 

@@ -18,7 +18,7 @@ SIZE_RATIO = 1.15
 #: What converters write for operators that no delegate takes or that a rewrite should have removed.
 UNWANTED = {
     "onnx": {"GatherND", "ScatterND", "ScatterElements", "EyeLike", "Range", "Col2Im"},
-    "tflite": {"GATHER_ND", "EMBEDDING_LOOKUP", "SCATTER_ND", "RANGE", "BROADCAST_TO"},
+    "tflite": {"GATHER_ND", "EMBEDDING_LOOKUP", "SCATTER_ND", "RANGE"},
     "coreml": {"gather_nd", "scatter_nd", "scatter", "range_1d", "gather_along_axis"},
 }
 

@@ -41,15 +41,17 @@ class BicubicUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _, channels, height, width = x.shape
-        planes = replicate_pad(x).reshape(channels, 1, height + 2 * _REACH, width + 2 * _REACH)
+        planes = replicate_pad(x, _REACH).reshape(
+            channels, 1, height + 2 * _REACH, width + 2 * _REACH
+        )
         phases = F.conv2d(planes, self.kernel)
         large = F.pixel_shuffle(phases, self.scale)
         return large.reshape(1, channels, height * self.scale, width * self.scale)
 
 
-def replicate_pad(x: Tensor) -> Tensor:
-    """Repeat the border twice on each side (TFLite has no replicate padding)."""
+def replicate_pad(x: Tensor, reach: int) -> Tensor:
+    """Repeat the border on each side (TFLite has no replicate padding)."""
     top, bottom = x[:, :, :1], x[:, :, -1:]
-    x = torch.cat([top, top, x, bottom, bottom], dim=2)
+    x = torch.cat([*[top] * reach, x, *[bottom] * reach], dim=2)
     left, right = x[:, :, :, :1], x[:, :, :, -1:]
-    return torch.cat([left, left, x, right, right], dim=3)
+    return torch.cat([*[left] * reach, x, *[right] * reach], dim=3)

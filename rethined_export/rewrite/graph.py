@@ -1,29 +1,21 @@
 """The program that is exported: the reference model, rewritten operator by operator."""
 
-import copy
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined, reparameterise
+from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
-from rethined_export.models.rethined.config import STAGE_STRIDES, TOKENS
+from rethined_export.models.rethined.config import TOKENS
 from rethined_export.rewrite.antialias import AntialiasedDownsample
 from rethined_export.rewrite.bicubic import BicubicUpsample
-from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.gather import PatchGather
+from rethined_export.rewrite.low import Look, LowResolution, all_scores
 from rethined_export.rewrite.mixing import dense_mix
-from rethined_export.rewrite.tokens import (
-    TokenProjection,
-    forbid_self,
-    spread_flags,
-    strongest,
-    unfold_grid,
-)
+from rethined_export.rewrite.tokens import forbid_self, spread_flags, strongest, unfold_grid
 
 Upscale = Literal["gather", "dense"]
 UPSCALES: tuple[Upscale, ...] = ("gather", "dense")
@@ -31,24 +23,22 @@ UPSCALES: tuple[Upscale, ...] = ("gather", "dense")
 
 @dataclass(frozen=True)
 class Scene:
-    """What the low-resolution part knows before attention.
+    """What the program knows before it chooses patches.
 
     Attributes:
-        composite: x_c ``[1, 3, 512, 512]``; ``mask_low`` m_LR ``[1, 1, 512, 512]``.
-        blurred, high: B and F, each ``[1, 3, 512, 512]``.
+        look: the low-resolution image and what was read off it.
+        mask_low: m_LR ``[1, 1, 512, 512]``.
         hole: token flags ``[1, 1, 64, 64]``.
         scores: biased attention scores ``[1, 1, N, N]``.
     """
 
-    composite: Tensor
+    look: Look
     mask_low: Tensor
-    blurred: Tensor
-    high: Tensor
     hole: Tensor
     scores: Tensor
 
 
-class ExportGraph(nn.Module):
+class ExportGraph(LowResolution):
     """RETHINED for one resolution, equal to the reference with the same k.
 
     Args:
@@ -59,22 +49,9 @@ class ExportGraph(nn.Module):
     """
 
     def __init__(self, model: Rethined, hr: int, upscale: Upscale = "gather", top_k: int = 1):
-        super().__init__()
-        model = copy.deepcopy(model)
-        reparameterise(model)
-        self.config, self.hr, self.scale = model.config, hr, hr // LOW_RESOLUTION
+        super().__init__(model)
+        self.hr, self.scale = hr, hr // LOW_RESOLUTION
         self.upscale, self.top_k = upscale, top_k
-        self.paper = model.config.variant == "paper"
-        self.coarse_model = model.coarse_model
-        self.coherence = model.generator.final_conv
-        head = model.generator.multihead_attention
-        self.queries = TokenProjection(head.w_qs, gain=1 / math.sqrt(model.config.d_k))
-        self.keys = TokenProjection(head.w_ks)
-        if not self.paper:
-            self.values = nn.Conv2d(192, 192, 1, bias=False)
-            joined = head.fc.weight.double() @ head.w_vs.weight.double()
-            self.values.weight.data = joined.float()[:, :, None, None]
-        self.blur = SeparableBlur()
         self.gather_low = PatchGather(PATCH, GRID)
         if self.scale > 1:
             self.enlarge = BicubicUpsample(self.scale)
@@ -102,7 +79,7 @@ class ExportGraph(nn.Module):
         scene = self.describe(image, mask)
         if self.upscale == "dense":
             attention = torch.softmax(scene.scores, dim=3)
-            low = self.refine(scene, dense_mix(scene.high, attention, PATCH, GRID))
+            low = self.refine(scene, dense_mix(scene.look.high, attention, PATCH, GRID))
             return (self.finish(image, mask, scene, low, attention=attention),)
         scores, indices = strongest(scene.scores, self.top_k)
         return (self.complete(image, mask, scene, indices, scores), indices, scores)
@@ -110,35 +87,28 @@ class ExportGraph(nn.Module):
     def describe(self, image: Tensor, mask: Tensor) -> Scene:
         """Everything up to the attention scores."""
         x_low, mask_low, hole = self._shrink(image, mask)
-        coarse, features = self.coarse_model(x_low)
-        composite = mask_low * coarse + (1 - mask_low) * x_low
-        blurred = self.blur(composite)
-        high = composite - blurred
-        context = self._to_grid(features[self.config.feature_stage])
-        queries = self.queries(high, context).reshape(1, 1, self.config.d_k, TOKENS)
-        keys = self.keys(high, context).reshape(1, 1, self.config.d_k, TOKENS)
+        look = self.look(x_low, mask_low)
         flags = hole.reshape(1, 1, 1, TOKENS)
         bias = flags * FORBIDDEN if self.paper else forbid_self(flags, FORBIDDEN)
-        scores = torch.matmul(queries.transpose(2, 3), keys) + bias
-        return Scene(composite, mask_low, blurred, high, hole, scores)
+        return Scene(look, mask_low, hole, all_scores(look) + bias)
 
     def complete(
         self, image: Tensor, mask: Tensor, scene: Scene, indices: Tensor, scores: Tensor
     ) -> Tensor:
         """Everything after the keys are chosen: the image ``[1, 3, hr, hr]``."""
         weights = torch.softmax(scores, dim=2) if self.top_k > 1 else None
-        low = self.refine(scene, self.gather_low(scene.high, indices, weights))
+        low = self.refine(scene, self.gather_low(scene.look.high, indices, weights))
         return self.finish(image, mask, scene, low, indices=indices, weights=weights)
 
     def refine(self, scene: Scene, mixed: Tensor) -> Tensor:
         """Coherence layer over the mixed tokens: x̂_LR ``[1, 3, 512, 512]``."""
-        flag = spread_flags(scene.hole, PATCH)
+        flag, look = spread_flags(scene.hole, PATCH), scene.look
         if self.paper:
-            tokens = flag * (scene.blurred + mixed) + (1 - flag) * scene.composite
+            tokens = flag * (look.blurred + mixed) + (1 - flag) * look.composite
             low = self._cohere(unfold_grid(tokens, PATCH))
-            return scene.mask_low * low + (1 - scene.mask_low) * scene.composite
+            return scene.mask_low * low + (1 - scene.mask_low) * look.composite
         mixed = F.pixel_shuffle(self.values(unfold_grid(mixed, PATCH)), PATCH)
-        tokens = flag * (mixed - scene.blurred) + (1 - flag) * scene.high
+        tokens = flag * (mixed - look.blurred) + (1 - flag) * look.high
         return self._cohere(unfold_grid(tokens, PATCH))
 
     def finish(
@@ -180,13 +150,6 @@ class ExportGraph(nn.Module):
         mask_low = mask[:, :, :: self.scale, :: self.scale] if self.scale > 1 else mask
         x_low = (self.reduce(image) if self.scale > 1 else image) * (1 - mask_low)
         return x_low, mask_low, mask_low[:, :, ::PATCH, ::PATCH]
-
-    def _to_grid(self, features: Tensor) -> Tensor:
-        """Bring encoder features to one vector a token."""
-        factor = STAGE_STRIDES[self.config.feature_stage] / PATCH
-        if factor == 1:
-            return features
-        return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
 
     def _cohere(self, tokens: Tensor) -> Tensor:
         return F.pixel_shuffle(self.coherence(tokens), PATCH)

@@ -15,6 +15,7 @@ def dense_mix(x: Tensor, attention: Tensor, patch: int, grid: int) -> Tensor:
         attention: ``[1, 1, N, N]``, queries along the rows.
     """
     size = 3 * patch * patch
-    values = unfold_grid(x, patch).reshape(1, 1, size, grid * grid)
-    mixed = torch.matmul(values, attention.transpose(2, 3))
+    values = unfold_grid(x, patch).reshape(size, grid * grid)
+    # Plain matrices: with leading ones, TFLite's converter writes a product that does not load.
+    mixed = torch.matmul(values, attention[0, 0].transpose(0, 1))
     return F.pixel_shuffle(mixed.reshape(1, size, grid, grid), patch)

@@ -1,0 +1,149 @@
+"""Attention and coherence for hole tokens alone.
+
+Known tokens are copied, so only hole tokens ask, mix and pass the coherence layer: the cost follows
+the hole. The paper's variant only: the published one changes known tokens too.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rethined_export.models.rethined import GRID, PATCH, Rethined
+from rethined_export.models.rethined.attention import FORBIDDEN
+from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
+from rethined_export.rewrite.fetch import PatchFetch
+from rethined_export.rewrite.low import Look, LowResolution
+from rethined_export.rewrite.tokens import strongest
+
+#: Queries whose scores are held at once, so that no budget makes a map of N × N.
+_BLOCK = 1024
+#: Tokens that the coherence layer reads around one: itself and eight neighbours.
+AROUND = 9
+
+
+def neighbours() -> Tensor:
+    """The 3×3 tokens around each, reflected at the grid's border, ``[N, 9]``."""
+    index = torch.arange(TOKENS, dtype=torch.float32).reshape(1, 1, GRID, GRID)
+    padded = F.pad(index, [1] * 4, mode="reflect")
+    return F.unfold(padded, 3)[0].T
+
+
+class HoleTokens(LowResolution):
+    """The low-resolution part for a list of hole tokens, equal to the dense one on those.
+
+    Args:
+        model: reference of the ``paper`` variant, in eval mode.
+        top_k: keys kept for each.
+
+    Raises:
+        ValueError: the published variant.
+    """
+
+    near: Tensor
+
+    def __init__(self, model: Rethined, top_k: int = 1) -> None:
+        super().__init__(model)
+        if not self.paper:
+            raise ValueError("the published variant changes every token, not only the hole's")
+        self.top_k = top_k
+        convolution = self.coherence[0]
+        # Patches are read row by row, each row with its three channels; the layer has them first.
+        order = torch.arange(PATCH_SIZE).reshape(3, PATCH, PATCH).transpose(0, 1).flatten()
+        weight = convolution.weight[order][:, order]
+        self.mix = torch.nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
+        self.mix.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
+        self.mix.bias.data = convolution.bias.data[order]
+        del self.coherence
+        self.register_buffer("near", neighbours())
+        self.fetch = PatchFetch(3, PATCH, GRID)
+        self.fetch_mask = PatchFetch(1, PATCH, GRID)
+        self.eval().requires_grad_(False)
+
+    def forward(
+        self, image: Tensor, mask: Tensor, tokens: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Fill hole tokens at low resolution.
+
+        A token is filled exactly where all hole tokens among its eight neighbours are in the list.
+
+        Args:
+            image: x_LR ``[1, 3, 512, 512]`` in [0, 1]; what lies in the hole is not read.
+            mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
+            tokens: hole tokens, int32 ``[K]``; spare places may repeat any token.
+            rows: place of every token in the list, K where it is not in it, int32 ``[N]``.
+
+        Returns:
+            Patches of x̂_LR ``[K, 8, 3, 8]``, the coarse image x_c ``[1, 3, 512, 512]``, keys int32
+            ``[1, K, k]`` and their attention scores ``[1, K, k]``.
+        """
+        look = self.look(image * (1 - mask), mask)
+        flags = F.max_pool2d(mask, PATCH, PATCH)
+        scores, indices = self._choose(look.queries, look.keys, flags, tokens)
+        low = self.settle(look, mask, tokens, rows, indices, scores)
+        return low, look.composite, indices, scores
+
+    def settle(
+        self,
+        look: Look,
+        mask: Tensor,
+        tokens: Tensor,
+        rows: Tensor,
+        indices: Tensor,
+        scores: Tensor,
+    ) -> Tensor:
+        """Patches of x̂_LR ``[K, 8, 3, 8]`` once the keys are chosen."""
+        blurred = self.fetch(look.blurred, tokens)
+        mixed = self._mix(look.high, indices, scores)
+        known = self.fetch(look.composite, tokens)
+        low = self._cohere(look.composite, blurred + mixed, tokens, rows)
+        inside = self.fetch_mask(mask, tokens)
+        return inside * low + (1 - inside) * known
+
+    def _choose(
+        self, queries: Tensor, keys: Tensor, flags: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Best keys of the listed tokens: scores and int32 indices, each ``[1, K, k]``."""
+        table = queries.reshape(self.config.d_k, TOKENS).transpose(0, 1)
+        asked = F.embedding(tokens, table)
+        keys = keys.reshape(self.config.d_k, TOKENS)
+        bias = flags.reshape(1, TOKENS) * FORBIDDEN
+        parts = [
+            strongest((torch.matmul(block, keys) + bias)[None, None], self.top_k)
+            for block in _blocks(asked)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        scores, indices = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        return scores, indices
+
+    def _mix(self, high: Tensor, indices: Tensor, scores: Tensor) -> Tensor:
+        """``Σ_k w_k · F[J_k]``, ``[K, 8, 3, 8]``."""
+        if self.top_k == 1:
+            return self.fetch(high, indices.reshape(-1))
+        weights = torch.softmax(scores, dim=2)
+        mixed = None
+        for rank in range(self.top_k):
+            share = weights[0, :, rank].reshape(-1, 1, 1, 1)
+            part = share * self.fetch(high, indices[0, :, rank])
+            mixed = part if mixed is None else mixed + part
+        assert mixed is not None
+        return mixed
+
+    def _cohere(self, composite: Tensor, filled: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Coherence layer over each token and its neighbours, ``[K, 8, 3, 8]``."""
+        count = tokens.shape[0]
+        near = F.embedding(tokens, self.near).to(torch.int32).reshape(-1)
+        places = F.embedding(near, rows.reshape(-1, 1).float()).to(torch.int32).reshape(-1)
+        listed = (places < count).float().reshape(-1, 1)
+        table = torch.cat([filled.reshape(count, PATCH_SIZE), torch.zeros(1, PATCH_SIZE)])
+        known = self.fetch(composite, near).reshape(-1, PATCH_SIZE)
+        around = F.embedding(places, table) + (1 - listed) * known
+        mixed = self.mix(around.reshape(count, AROUND * PATCH_SIZE))
+        return torch.sigmoid(mixed).reshape(count, PATCH, 3, PATCH)
+
+
+def _blocks(asked: Tensor) -> list[Tensor]:
+    """Queries in blocks; ``split`` itself is lowered badly by two converters."""
+    if asked.shape[0] <= _BLOCK:
+        return [asked]
+    return [asked[start : start + _BLOCK] for start in range(0, asked.shape[0], _BLOCK)]

@@ -1,0 +1,83 @@
+"""The part at low resolution that every exported program shares."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rethined_export.models.rethined import Rethined, reparameterise
+from rethined_export.models.rethined.config import PATCH, PATCH_SIZE, STAGE_STRIDES, TOKENS
+from rethined_export.rewrite.blur import SeparableBlur
+from rethined_export.rewrite.tokens import TokenProjection
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the network knows of the low-resolution image before attention.
+
+    Attributes:
+        composite: x_c ``[1, 3, 512, 512]``: the coarse image in the hole, the photo elsewhere.
+        blurred, high: B and F of it, each ``[1, 3, 512, 512]``.
+        queries, keys: ``[1, d_k, 64, 64]``; the queries carry the factor 1/√d_k.
+    """
+
+    composite: Tensor
+    blurred: Tensor
+    high: Tensor
+    queries: Tensor
+    keys: Tensor
+
+
+class LowResolution(nn.Module):
+    """Coarse model, attention projections, blur and coherence layer, ready for export.
+
+    Args:
+        model: reference in eval mode; it is copied and re-parameterised.
+    """
+
+    def __init__(self, model: Rethined) -> None:
+        super().__init__()
+        model = copy.deepcopy(model)
+        reparameterise(model)
+        self.config = model.config
+        self.paper = model.config.variant == "paper"
+        self.coarse_model = model.coarse_model
+        self.coherence = model.generator.final_conv
+        head = model.generator.multihead_attention
+        self.queries = TokenProjection(head.w_qs, gain=1 / math.sqrt(model.config.d_k))
+        self.keys = TokenProjection(head.w_ks)
+        if not self.paper:
+            self.values = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 1, bias=False)
+            joined = head.fc.weight.double() @ head.w_vs.weight.double()
+            self.values.weight.data = joined.float()[:, :, None, None]
+        self.blur = SeparableBlur()
+
+    def look(self, x_low: Tensor, mask_low: Tensor) -> Look:
+        """Coarse image, its frequencies, queries and keys.
+
+        Args:
+            x_low: x_LR ``[1, 3, 512, 512]``, zero in the hole.
+            mask_low: m_LR ``[1, 1, 512, 512]``.
+        """
+        coarse, features = self.coarse_model(x_low)
+        composite = mask_low * coarse + (1 - mask_low) * x_low
+        blurred = self.blur(composite)
+        high = composite - blurred
+        context = self._to_grid(features[self.config.feature_stage])
+        return Look(composite, blurred, high, self.queries(high, context), self.keys(high, context))
+
+    def _to_grid(self, features: Tensor) -> Tensor:
+        """Bring encoder features to one vector a token."""
+        factor = STAGE_STRIDES[self.config.feature_stage] / PATCH
+        if factor == 1:
+            return features
+        return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def all_scores(look: Look) -> Tensor:
+    """``QKᵀ/√d_k`` of every token with every token, ``[1, 1, N, N]``."""
+    queries = look.queries.reshape(1, 1, -1, TOKENS)
+    return torch.matmul(queries.transpose(2, 3), look.keys.reshape(1, 1, -1, TOKENS))

@@ -1,0 +1,330 @@
+"""The caller of a split pair: fills the hole of a photo of any size, and touches nothing else.
+
+A split pair is two programs. The *low* one sees the photo at 512² and says, for each hole token,
+what it looks like there and which known patch to copy. The *patch* one makes full-resolution
+patches out of the photo's own. Everything between is done here: shrinking the photo, cutting
+windows out of it, and pasting. No image of full resolution but the photo itself is ever held.
+`docs/runtime.md` tells the same for callers in Swift and Kotlin.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rethined_export.converters.types import Array
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
+Pixels = npt.NDArray[Any]
+#: One program of the pair: arrays by name in, arrays by name out.
+Program = Callable[..., dict[str, Array]]
+
+LOW_RESOLUTION, PATCH, GRID = 512, 8, 64
+TOKENS = GRID * GRID
+#: Pixels read around a source patch, and low-resolution pixels read around any patch.
+HALO, LOW_HALO = 3, 3
+_WINDOW = PATCH + 2 * LOW_HALO
+#: How far the neighbours of a token lie from it in the list of all tokens.
+_REACH = GRID + 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A split pair, loaded.
+
+    Attributes:
+        low: takes ``image`` ``[1, 3, 512, 512]``, ``mask`` ``[1, 1, 512, 512]``, ``tokens``
+            ``[K]``, ``rows`` ``[4096]``; gives ``low`` ``[K, 8, 3, 8]``, ``composite``
+            ``[1, 3, 512, 512]``, ``indices`` and ``scores`` ``[1, K, k]``.
+        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``holes`` ``[B·k, e, 1, e]``, ``low_sources``
+            ``[B·k, 14, 3, 14]``, ``edges`` ``[B·k, 2]``, ``low_targets`` ``[B, 14, 3, 14]`` and,
+            if k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
+        scale: s; the pair fills photos of up to 512·s pixels a side.
+        budget: K. batch: B. top_k: k.
+    """
+
+    low: Program
+    patch: Program | None
+    scale: int
+    budget: int
+    batch: int
+    top_k: int
+
+    @property
+    def side(self) -> int:
+        """Side of the square that the token grid covers, in pixels."""
+        return LOW_RESOLUTION * self.scale
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the low program found, for every token; rows of known tokens carry no meaning.
+
+    Attributes:
+        hole: flags ``[4096]``.
+        low: x̂_LR ``[512, 3, 512]``: rows, channels, columns.
+        indices, scores: ``[4096, k]``.
+    """
+
+    hole: Bools
+    low: Floats
+    indices: npt.NDArray[np.int32]
+    scores: Floats
+
+
+class Square:
+    """A photo under the square of the token grid, reflected where it does not reach.
+
+    Args:
+        photo: ``[H, W, 3]``, uint8, uint16 or float32 in [0, 1]; not copied, and pasted into.
+        hole: ``[H, W]``.
+        scale: s.
+        top, left: where the square begins in the photo, in its pixels; negative: outside it.
+    """
+
+    def __init__(self, photo: Pixels, hole: Bools, scale: int, top: int = 0, left: int = 0) -> None:
+        self.photo, self.hole, self.scale = photo, hole, scale
+        self.size = PATCH * scale
+        self.top, self.left = top, left
+        self.rows = reflected(top, LOW_RESOLUTION * scale, photo.shape[0])
+        self.columns = reflected(left, LOW_RESOLUTION * scale, photo.shape[1])
+        self.full = 1.0 if photo.dtype == np.float32 else float(np.iinfo(photo.dtype).max)
+
+    def shrink(self) -> tuple[Floats, Floats]:
+        """x_LR before its hole is cut, ``[1, 3, 512, 512]``, and m_LR ``[1, 1, 512, 512]``.
+
+        A low-resolution pixel is the mean of its s × s pixels, and hole where any of them is.
+        """
+        image = np.empty((LOW_RESOLUTION, LOW_RESOLUTION, 3), np.float32)
+        mask = np.empty((LOW_RESOLUTION, LOW_RESOLUTION), np.bool_)
+        for row in range(GRID):  # in strips, which stay in cache and bound what is held
+            rows = self.rows[row * self.size : (row + 1) * self.size]
+            part = slice(row * PATCH, (row + 1) * PATCH)
+            image[part] = _mean(_window(self.photo, rows, self.columns), self.scale)
+            mask[part] = _any(_window(self.hole, rows, self.columns), self.scale)
+        image *= np.float32(1 / self.full)
+        return image.transpose(2, 0, 1)[None].copy(), mask[None, None].astype(np.float32)
+
+    def windows(self, tokens: Ints) -> tuple[Floats, Floats]:
+        """Photo ``[M, e, 3, e]`` in [0, 1] and mask ``[M, e, 1, e]`` around tokens."""
+        side = self.size + 2 * HALO
+        photo = np.empty((len(tokens), side, side, 3), self.photo.dtype)
+        holes = np.empty((len(tokens), side, side), np.bool_)
+        for place, token in enumerate(tokens.tolist()):
+            down, across = divmod(token, GRID)
+            rows = _around(self.rows, down * self.size, side)
+            columns = _around(self.columns, across * self.size, side)
+            photo[place] = _window(self.photo, rows, columns)
+            holes[place] = _window(self.hole, rows, columns)
+        pixels = photo.transpose(0, 1, 3, 2).astype(np.float32, order="C")
+        if self.full != 1:
+            pixels /= np.float32(self.full)
+        return pixels, holes[:, :, None].astype(np.float32)
+
+    def paste(self, tokens: Ints, patches: Floats) -> None:
+        """Write the hole's pixels of some tokens, ``[M, p, 3, p]``, into the photo."""
+        pixels = patches.transpose(0, 1, 3, 2)
+        if self.full != 1:
+            pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(self.full))
+        pixels = np.ascontiguousarray(pixels, self.photo.dtype)
+        for place, token in enumerate(tokens.tolist()):
+            down, across = divmod(token, GRID)
+            rows, inside = _overlap(self.top + down * self.size, self.size, self.hole.shape[0])
+            columns, across_in = _overlap(
+                self.left + across * self.size, self.size, self.hole.shape[1]
+            )
+            hole = self.hole[rows, columns]
+            np.copyto(
+                self.photo[rows, columns], pixels[place][inside, across_in], where=hole[..., None]
+            )
+
+
+def fill(pair: Pair, square: Square) -> Choice:
+    """Fill the hole under a square, in place; known pixels are not written.
+
+    Returns:
+        What was copied from where.
+
+    Raises:
+        ValueError: nothing but hole, so that there is nothing to copy from.
+    """
+    image, mask = square.shrink()
+    choice = choose(pair, image, mask)
+    tokens = np.flatnonzero(choice.hole)
+    if pair.patch is None:
+        square.paste(tokens, _low_patches(choice.low, tokens))
+        return choice
+    low = np.pad(choice.low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
+    for start in range(0, len(tokens), pair.batch):
+        some = tokens[start : start + pair.batch]
+        square.paste(some, _patches(pair, square, low, choice, some))
+    return choice
+
+
+def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
+    """Run the low program as often as the hole needs.
+
+    Args:
+        image: x_LR ``[1, 3, 512, 512]``; mask: m_LR ``[1, 1, 512, 512]``.
+
+    Raises:
+        ValueError: nothing but hole.
+    """
+    hole = _any(mask[0, 0] > 0, PATCH).reshape(-1)
+    if hole.all():
+        raise ValueError("the hole leaves no whole patch to copy from")
+    found: Choice | None = None
+    for tokens, done in windows(np.flatnonzero(hole), pair.budget):
+        rows = np.full(TOKENS, pair.budget, np.int32)
+        rows[tokens] = np.arange(len(tokens))
+        listed = np.zeros(pair.budget, np.int32)
+        listed[: len(tokens)] = tokens
+        made = pair.low(image=image, mask=mask, tokens=listed, rows=rows)
+        if found is None:
+            found = Choice(
+                hole,
+                made["composite"][0].transpose(1, 0, 2).astype(np.float32, order="C"),
+                np.zeros((TOKENS, pair.top_k), np.int32),
+                np.zeros((TOKENS, pair.top_k), np.float32),
+            )
+        _note(found, made, tokens, done)
+    assert found is not None
+    return found
+
+
+def windows(tokens: Ints, budget: int) -> Iterator[tuple[Ints, Bools]]:
+    """Parts of a list of hole tokens for the low program, and which of each part it fills exactly.
+
+    A token needs its neighbours in the same part: parts overlap, so that every token is exact in
+    one.
+
+    Args:
+        tokens: ascending. budget: K, more than twice 65.
+    """
+    start = 0
+    while True:
+        part = tokens[start : start + budget]
+        end = start + len(part)
+        done = np.ones(len(part), np.bool_)
+        if start > 0:
+            done &= part - _REACH >= part[0]
+        if end < len(tokens):
+            done &= part + _REACH <= part[-1]
+        yield part, done
+        if end == len(tokens):
+            return
+        following = part[np.flatnonzero(done)[-1] + 1]
+        start = int(np.searchsorted(tokens, following - _REACH))
+
+
+def _note(found: Choice, made: dict[str, Array], tokens: Ints, done: Bools) -> None:
+    """Keep what the low program says of the tokens it fills exactly."""
+    kept, places = tokens[done], np.flatnonzero(done)
+    found.indices[kept] = made["indices"][0][places]
+    found.scores[kept] = made["scores"][0][places]
+    grid = found.low.reshape(GRID, PATCH, 3, GRID, PATCH)
+    grid[kept // GRID, :, :, kept % GRID] = made["low"][places]
+
+
+def _low_patches(low: Floats, tokens: Ints) -> Floats:
+    """``[M, 8, 3, 8]``."""
+    grid = low.reshape(GRID, PATCH, 3, GRID, PATCH)
+    patches: Floats = grid[tokens // GRID, :, :, tokens % GRID]
+    return patches
+
+
+def _patches(pair: Pair, square: Square, low: Floats, choice: Choice, tokens: Ints) -> Floats:
+    """Full-resolution patches of some tokens, ``[M, p, 3, p]``; at most a batch."""
+    listed = np.resize(tokens, pair.batch)  # spare places repeat the tokens
+    keys = choice.indices[listed].astype(np.intp).reshape(-1)
+    sources, holes = square.windows(keys)
+    inputs: dict[str, Array] = {
+        "sources": sources,
+        "holes": holes,
+        "low_sources": _low_windows(low, keys),
+        "edges": np.stack([_edge(keys // GRID), _edge(keys % GRID)], axis=1),
+        "low_targets": _low_windows(low, listed),
+    }
+    if pair.top_k > 1:
+        inputs["weights"] = softmax(choice.scores[listed])
+    assert pair.patch is not None
+    made: Floats = np.asarray(pair.patch(**inputs)["patches"], np.float32)
+    return made[: len(tokens)]
+
+
+def _low_windows(low: Floats, tokens: Ints) -> Floats:
+    """Windows of x̂_LR, already padded by 3, around tokens: ``[M, 14, 3, 14]``."""
+    views = np.lib.stride_tricks.sliding_window_view(low, (_WINDOW, _WINDOW), axis=(0, 2))
+    found = views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
+    return np.ascontiguousarray(found.transpose(0, 2, 1, 3))
+
+
+def _edge(place: Ints) -> npt.NDArray[np.int32]:
+    """0 for the first row or column of tokens, 2 for the last, 1 between."""
+    return np.where(place == 0, 0, np.where(place == GRID - 1, 2, 1)).astype(np.int32)
+
+
+def softmax(scores: Floats) -> Floats:
+    """Weights of k scores, ``[M, k]``."""
+    grown = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights: Floats = grown / grown.sum(axis=1, keepdims=True)
+    return weights
+
+
+def reflected(start: int, side: int, length: int) -> Ints:
+    """Indices start..start+side, those outside 0..length reflected, as often as it takes."""
+    inside = np.arange(max(start, 0), min(start + side, length))
+    return np.pad(inside, (max(-start, 0), max(start + side - length, 0)), mode="reflect")
+
+
+def _mean(strip: Pixels, scale: int) -> Floats:
+    """Mean of s × s pixels: ``[8·s, 512·s, 3]`` to ``[8, 512, 3]``."""
+    width = strip.shape[1]
+    exact = np.float32 if strip.dtype == np.float32 else np.uint32
+    if strip.dtype == np.uint8:
+        exact = np.uint16  # at most 16 · 255
+    lines = np.ascontiguousarray(strip).reshape(PATCH, scale, width * 3)
+    summed = np.add.reduce(lines, axis=1, dtype=exact).reshape(PATCH, width, 3)
+    small = cv2.resize(
+        summed.astype(np.float32), (width // scale, PATCH), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(small * np.float32(1 / scale), np.float32)
+
+
+def _any(flags: Bools, size: int) -> Bools:
+    """Whether any of size × size flags is set."""
+    height, width = flags.shape
+    lines = np.ascontiguousarray(flags).reshape(height // size, size, width)
+    tall = np.logical_or.reduce(lines, axis=1)
+    found: Bools = tall.reshape(height // size, width // size, size).any(axis=2)
+    return found
+
+
+def _around(indices: Ints, start: int, side: int) -> Ints:
+    """Indices of a patch and its halo; the nearest beyond the square, of no account there."""
+    if start >= HALO and start + side - HALO <= len(indices):
+        return indices[start - HALO : start - HALO + side]
+    return indices[np.clip(np.arange(start - HALO, start - HALO + side), 0, len(indices) - 1)]
+
+
+def _window(plane: Pixels, rows: Ints, columns: Ints) -> Pixels:
+    """Rows and columns of a plane: a view where they follow each other."""
+    if _ascending(rows) and _ascending(columns):
+        return plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return plane[np.ix_(rows, columns)]
+
+
+def _ascending(indices: Ints) -> bool:
+    """Whether indices that step by at most one each rise by one each."""
+    return bool(indices[-1] - indices[0] == len(indices) - 1)
+
+
+def _overlap(start: int, size: int, length: int) -> tuple[slice, slice]:
+    """Which of 0..length a stretch covers, and which part of the stretch that is."""
+    first, last = max(start, 0), min(start + size, length)
+    return slice(first, last), slice(first - start, max(last - start, 0))
