@@ -17,11 +17,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rethined_export.artifacts import ExportSpec, tool_versions
+from rethined_export.artifacts import ExportSpec, Upscale, tool_versions
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import Exported, ExportRequest, export
 from rethined_export.memory import peak_rss_bytes
-from rethined_export.rewrite.graph import Upscale
 
 RESULTS = Path(__file__).parent / "results"
 RESOLUTIONS = (512, 1024, 2048, 4096)

@@ -32,8 +32,8 @@ class Program:
     metadata: dict[str, str]
 
 
-class Runtime(Protocol):
-    """A saved artifact, loaded to run on this machine.
+class Runner(Protocol):
+    """Something that computes what an artifact computes.
 
     Called with its inputs by name, and returns its outputs by name; ``IMAGES`` are
     ``[1, C, H, W]`` here whatever the artifact's own layout.
@@ -42,6 +42,10 @@ class Runtime(Protocol):
     name: str
 
     def __call__(self, **inputs: Array) -> dict[str, Array]: ...
+
+
+class Runtime(Runner, Protocol):
+    """A saved artifact, loaded to run on this machine; leaving its context unloads it."""
 
     def __enter__(self) -> Self: ...
 

@@ -14,15 +14,29 @@ from rethined_export.converters import TARGETS
 from rethined_export.errors import UserError
 from rethined_export.jobs import scratch_name
 from rethined_export.models.rethined import PRESETS, VARIANTS, Variant
-from rethined_export.rewrite.graph import UPSCALES, Upscale
+from rethined_export.models.rethined.config import TOKENS
+from rethined_export.runtime import BATCH, HALO, LOW_HALO, LOW_RESOLUTION, PATCH
 
+#: How full-resolution patches come about: all copied (``gather``), all mixed with all (``dense``),
+#: or only those of the hole computed (``patches``).
+Upscale = Literal["gather", "dense", "patches"]
+UPSCALES: tuple[Upscale, ...] = ("gather", "dense", "patches")
+#: A whole artifact takes image and mask and gives the image; ``low`` and ``patch`` are the programs
+#: of a split pair (:mod:`rethined_export.runtime`).
+Part = Literal["whole", "low", "patch"]
+PARTS: tuple[Part, ...] = ("whole", "low", "patch")
 SCHEMA_VERSION = 1
 PRECISION = "fp32"
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What to export; the same spec and weights give the same bytes."""
+    """What to export; the same spec and weights give the same bytes.
+
+    Attributes:
+        part: the whole, or one program of a split pair; other than whole with ``patches`` only.
+        budget: hole tokens a run can fill, in percent of all; ``patches`` only.
+    """
 
     target: str
     preset: str
@@ -31,6 +45,13 @@ class ExportSpec:
     upscale: Upscale
     top_k: int
     checkpoint: str | None
+    part: Part = "whole"
+    budget: int = 100
+
+    @property
+    def places(self) -> int:
+        """K, the hole tokens a run can fill."""
+        return TOKENS * self.budget // 100
 
     def stem(self) -> str:
         """``<model>-<preset>-<hr>-<upscale>-<precision>``; the model says if it is untrained."""
@@ -39,8 +60,15 @@ class ExportSpec:
             model += "-published"
         if self.checkpoint is None:
             model += "-untrained"
-        ranks = str(self.top_k) if self.upscale == "gather" and self.top_k > 1 else ""
-        return f"{model}-{self.preset}-{self.hr}-{self.upscale}{ranks}-{PRECISION}"
+        return f"{model}-{self.preset}-{self.hr}-{self._form()}-{PRECISION}"
+
+    def _form(self) -> str:
+        """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``patch``, ``patchk4``."""
+        if self.upscale != "patches":
+            return self.upscale + (str(self.top_k) if self.top_k > 1 else "")
+        ranks = f"k{self.top_k}" if self.top_k > 1 else ""
+        name = "patches" if self.part == "whole" else self.part
+        return name + ("" if self.part == "patch" else str(self.budget)) + ranks
 
     def file_name(self) -> str:
         """Name of the artifact."""
@@ -137,6 +165,7 @@ def _parse(facts: dict[str, Any]) -> Manifest:
         "preset": PRESETS,
         "variant": VARIANTS,
         "upscale": UPSCALES,
+        "part": PARTS,
     }
     for field, names in known.items():
         if getattr(spec, field) not in names:
@@ -179,25 +208,68 @@ def _json_kinds(hint: Any) -> tuple[type, ...]:
 
 def tensor_infos(spec: ExportSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """Inputs and outputs of an artifact of this spec, in its own layout."""
-    nhwc = spec.target == "tflite"
-    layout = "NHWC" if nhwc else "NCHW"
+    return {"whole": _whole_infos, "low": _low_infos, "patch": _patch_infos}[spec.part](spec)
 
-    def image(name: str, channels: int, meaning: str) -> TensorInfo:
-        side = spec.hr
-        shape = (1, side, side, channels) if nhwc else (1, channels, side, side)
-        return TensorInfo(name, shape, layout, "float32", meaning)
 
+_Infos = tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]
+_MASK = "1 = hole to fill, 0 = known"
+
+
+def _image(spec: ExportSpec, name: str, channels: int, side: int, meaning: str) -> TensorInfo:
+    if spec.target == "tflite":
+        return TensorInfo(name, (1, side, side, channels), "NHWC", "float32", meaning)
+    return TensorInfo(name, (1, channels, side, side), "NCHW", "float32", meaning)
+
+
+def _whole_infos(spec: ExportSpec) -> _Infos:
     inputs = (
-        image("image", 3, "RGB in [0, 1]"),
-        image("mask", 1, "1 = hole to fill, 0 = known"),
+        _image(spec, "image", 3, spec.hr, "RGB in [0, 1]"),
+        _image(spec, "mask", 1, spec.hr, _MASK),
     )
-    outputs = [image("output", 3, "RGB, about [0, 1]; clip before rounding to 8 bits")]
-    if spec.upscale == "gather":
-        shape = (1, 4096, spec.top_k)
+    said = "RGB, about [0, 1]; clip before rounding to 8 bits"
+    outputs = [_image(spec, "output", 3, spec.hr, said)]
+    if spec.upscale != "dense":
+        shape = (1, TOKENS, spec.top_k)
         indices = "patch each token copies; rows of known tokens carry no meaning"
         outputs.append(TensorInfo("indices", shape, "NTK", "int32", indices))
         outputs.append(TensorInfo("scores", shape, "NTK", "float32", "their attention scores"))
+    if spec.upscale == "patches":
+        over = "hole tokens over the budget, left as they came"
+        outputs.append(TensorInfo("left", (1,), "N", "int32", over))
     return inputs, tuple(outputs)
+
+
+def _low_infos(spec: ExportSpec) -> _Infos:
+    listed, ranks = spec.places, spec.top_k
+    inputs = (
+        _image(spec, "image", 3, LOW_RESOLUTION, "RGB in [0, 1]"),
+        _image(spec, "mask", 1, LOW_RESOLUTION, _MASK),
+        TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
+        TensorInfo("rows", (TOKENS,), "N", "int32", f"place of each in tokens, else {listed}"),
+    )
+    outputs = (
+        TensorInfo("low", (listed, PATCH, 3, PATCH), "KHCW", "float32", "filled patches"),
+        _image(spec, "composite", 3, LOW_RESOLUTION, "coarse image in the hole, photo elsewhere"),
+        TensorInfo("indices", (1, listed, ranks), "NTK", "int32", "token each one copies"),
+        TensorInfo("scores", (1, listed, ranks), "NTK", "float32", "their attention scores"),
+    )
+    return inputs, outputs
+
+
+def _patch_infos(spec: ExportSpec) -> _Infos:
+    size, sources = PATCH * spec.hr // LOW_RESOLUTION, BATCH * spec.top_k
+    window, low = size + 2 * HALO, PATCH + 2 * LOW_HALO
+    inputs = [
+        TensorInfo("sources", (sources, window, 3, window), "BHCW", "float32", "RGB in [0, 1]"),
+        TensorInfo("holes", (sources, window, 1, window), "BHCW", "float32", _MASK),
+        TensorInfo("low_sources", (sources, low, 3, low), "BHCW", "float32", "filled image there"),
+        TensorInfo("edges", (sources, 2), "BE", "int32", "row, column: 0 first, 1 inside, 2 last"),
+        TensorInfo("low_targets", (BATCH, low, 3, low), "BHCW", "float32", "filled image there"),
+    ]
+    if spec.top_k > 1:
+        inputs.append(TensorInfo("weights", (BATCH, spec.top_k), "BK", "float32", "sum to 1"))
+    said = "RGB, about [0, 1]; clip before rounding to 8 bits"
+    return tuple(inputs), (TensorInfo("patches", (BATCH, size, 3, size), "BHCW", "float32", said),)
 
 
 def hash_artifact(path: Path) -> str:

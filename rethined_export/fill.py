@@ -1,20 +1,32 @@
-"""Fixed-size square functions for :func:`rethined_export.inpaint.inpaint`, one process a call."""
+"""What fills photos for :func:`rethined_export.inpaint.inpaint`, one process a call."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rethined_export.errors import UserError
+from rethined_export.inpaint import Bools, FillPhoto
 from rethined_export.jobs import run_job, worker_threads
+from rethined_export.photo import Pixels
 
 Floats = npt.NDArray[np.float32]
 
 
-def artifact_side(artifact: Path) -> int:
-    """Side of the square an artifact takes, read from the file itself.
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What an artifact says of itself: the side of its square, and which part of a model it is."""
+
+    side: int
+    part: str
+
+
+def artifact_facts(artifact: Path) -> ArtifactFacts:
+    """Read them from the file itself.
 
     Raises:
         UserError: missing.
@@ -22,7 +34,8 @@ def artifact_side(artifact: Path) -> int:
     """
     if not artifact.exists():
         raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
-    return int(run_job("describe", {"artifact": str(artifact)}, lambda _: None)["hr"])
+    facts = run_job("describe", {"artifact": str(artifact)}, lambda _: None)
+    return ArtifactFacts(int(facts["hr"]), str(facts["part"]))
 
 
 def filler(
@@ -35,26 +48,59 @@ def filler(
     """
 
     def fill(image: Floats, mask: Floats) -> Floats:
-        try:
-            with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-                return fill_in(Path(folder), image, mask)
-        except OSError as error:
-            raise UserError(
-                f"cannot write temporary files in {tempfile.gettempdir()}: "
-                f"{error.strerror or error}; free some space there, or set TMPDIR"
-            ) from error
-
-    def fill_in(folder: Path, image: Floats, mask: Floats) -> Floats:
-        np.save(folder / "image.npy", image)
-        np.save(folder / "mask.npy", mask)
-        job = {
-            "artifact": None if artifact is None else str(artifact),
-            "hr": side,
-            "folder": str(folder),
-            "threads": worker_threads(),
-        }
-        run_job("fill", job, on_stage)
-        output: Floats = np.load(folder / "output.npy")
-        return output
+        with _scratch() as folder:
+            np.save(folder / "image.npy", image)
+            np.save(folder / "mask.npy", mask)
+            job = {
+                "artifact": None if artifact is None else str(artifact),
+                "hr": side,
+                "folder": str(folder),
+                "threads": worker_threads(),
+            }
+            run_job("fill", job, on_stage)
+            output: Floats = np.load(folder / "output.npy")
+            return output
 
     return fill
+
+
+def photo_filler(artifact: Path, on_stage: Callable[[str], None]) -> FillPhoto:
+    """A function that fills the hole in a photo with a split pair, at the photo's own resolution.
+
+    Args:
+        artifact: the pair's low half.
+    """
+
+    def fill(photo: Pixels, hole: Bools, top: int, left: int) -> Pixels:
+        with _scratch() as folder:
+            np.save(folder / "photo.npy", photo)
+            np.save(folder / "hole.npy", hole)
+            job = {
+                "artifact": str(artifact),
+                "top": top,
+                "left": left,
+                "folder": str(folder),
+                "threads": worker_threads(),
+            }
+            run_job("fill_photo", job, on_stage)
+            filled: Pixels = np.load(folder / "photo.npy")
+            return filled
+
+    return fill
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write temporary files in {tempfile.gettempdir()}: "
+            f"{error.strerror or error}; free some space there, or set TMPDIR"
+        ) from error

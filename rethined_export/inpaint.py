@@ -23,6 +23,8 @@ Indices = npt.NDArray[np.intp]
 
 # image float32 [1, 3, S, S] in [0, 1], mask float32 [1, 1, S, S] (1 = hole) -> image like the first
 Fill = Callable[[Floats, Floats], Floats]
+# photo [H, W, 3] uint8 or uint16, hole [H, W], top and left of the square -> photo, hole filled
+FillPhoto = Callable[[Pixels, Bools, int, int], Pixels]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,12 @@ class Crop:
         return _reflected(self.left, self.side, width)
 
 
-def inpaint(photo: Photo, hole: Bools, fill: Fill, side: int) -> Photo:
+def inpaint(
+    photo: Photo, hole: Bools, fill: Fill, side: int, fill_photo: FillPhoto | None = None
+) -> Photo:
     """Fill the photo's hole (bool `[H, W]`) with `fill`, a function of `side` x `side` squares.
+
+    Where nothing has to be resampled and `fill_photo` is given, that one fills the photo instead.
 
     All pixels outside the hole, and alpha everywhere, come back as they are. An empty hole returns
     the photo itself. Raises UserError where the mask does not suit the photo, RuntimeError where
@@ -53,6 +59,8 @@ def inpaint(photo: Photo, hole: Bools, fill: Fill, side: int) -> Photo:
     if not hole.any():
         return photo
     crop = choose_crop(hole, side)
+    if fill_photo is not None and crop.side == side:
+        return _take(photo, hole, fill_photo(_colours(photo), hole, crop.top, crop.left))
     image, mask = _cut(photo, hole, crop, side)
     if mask.all():
         raise UserError(
@@ -185,6 +193,23 @@ def _run(fill: Fill, image: Floats, mask: Floats) -> Floats:
         raise RuntimeError(f"the model returned {bad} values that are NaN or infinite")
     planes: Floats = filled[0]
     return planes
+
+
+def _colours(photo: Photo) -> Pixels:
+    """The photo as RGB `[H, W, 3]`, without alpha."""
+    if photo.colours == 3:
+        return np.ascontiguousarray(photo.pixels[..., :3])
+    return np.repeat(photo.pixels[..., :1], 3, axis=2)
+
+
+def _take(photo: Photo, hole: Bools, filled: Pixels) -> Photo:
+    """A copy of the photo whose hole pixels are those of `filled`, `[H, W, 3]`."""
+    result: Pixels = photo.pixels.copy()
+    values = filled[hole].astype(np.float32)
+    if photo.colours == 1:
+        values = values.mean(axis=1, keepdims=True)
+    result[..., : photo.colours][hole] = np.rint(values)
+    return dataclasses.replace(photo, pixels=result)
 
 
 def _paste(photo: Photo, hole: Bools, crop: Crop, filled: Floats) -> Photo:

@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rethined_export.converters.types import ArtifactError, Runtime
+from rethined_export.converters.types import ArtifactError, Runner
 from rethined_export.models.rethined import TOKENS, Rethined, reparameterise
+from rethined_export.rewrite.dropin import HoleGraph
 from rethined_export.rewrite.graph import ExportGraph
 from rethined_export.rewrite.graph import Scene as Described
 from rethined_export.rewrite.tokens import strongest
 from rethined_export.scenes import Scene
 
+Graph = ExportGraph | HoleGraph
 #: Largest pixel difference, rewritten graph against reference: both are torch in fp32.
 REWRITE_GATE = 1e-5
 #: Largest change of a pixel by re-parameterisation: rounding through some sixty layers.
@@ -129,7 +131,7 @@ class ParityReport:
 
 
 def check_parity(
-    model: Rethined, graph: ExportGraph, runtime: Runtime, scenes: Iterable[Scene]
+    model: Rethined, graph: Graph, runtime: Runner, scenes: Iterable[Scene]
 ) -> ParityReport:
     """Compare an artifact with torch.
 
@@ -147,7 +149,7 @@ def check_parity(
     with torch.no_grad():
         for scene in scenes:
             if not results:
-                top_k = graph.top_k if graph.upscale == "gather" else None
+                top_k = None if graph.upscale == "dense" else graph.top_k
                 fused = _fusion_error(model, reference, scene, top_k)
             results.append(_compare(reference, graph, runtime, scene))
     return ParityReport(runtime.name, fused, tuple(results))
@@ -160,9 +162,7 @@ def _fusion_error(model: Rethined, reference: Rethined, scene: Scene, top_k: int
     return float((trained.output - fused.output).abs().max())
 
 
-def _compare(
-    reference: Rethined, graph: ExportGraph, runtime: Runtime, scene: Scene
-) -> SceneParity:
+def _compare(reference: Rethined, graph: Graph, runtime: Runner, scene: Scene) -> SceneParity:
     image, mask = scene.image, scene.mask
     produced = _run(graph, runtime, scene)
     described = graph.describe(image, mask)
@@ -200,15 +200,20 @@ def _compare(
     )
 
 
-def _run(graph: ExportGraph, runtime: Runtime, scene: Scene) -> dict[str, Tensor]:
+def _run(graph: Graph, runtime: Runner, scene: Scene) -> dict[str, Tensor]:
     """The artifact's outputs as tensors, checked against what the graph promises."""
     produced = {
         name: torch.from_numpy(np.array(value))
         for name, value in runtime(image=scene.image.numpy(), mask=scene.mask.numpy()).items()
     }
     wanted = {"output": tuple(scene.image.shape)}
-    if graph.upscale == "gather":
+    if graph.upscale != "dense":
         wanted |= dict.fromkeys(("indices", "scores"), (1, TOKENS, graph.top_k))
+    if left := int(produced.pop("left", torch.zeros(1)).item()):
+        raise ArtifactError(
+            f"{scene.name}'s hole has {left} tokens more than the artifact fills; export with a "
+            "larger --hole-budget, or with --split"
+        )
     shapes = {name: tuple(value.shape) for name, value in produced.items()}
     if shapes != wanted:
         raise ArtifactError(f"its outputs are {shapes}, not {wanted}")
@@ -247,9 +252,7 @@ def compare_choice(
     return Choice(int(flips.sum()), int(unexplained.sum()), error)
 
 
-def _complete_with(
-    graph: ExportGraph, scene: Scene, described: Described, chosen: Tensor
-) -> Tensor:
+def _complete_with(graph: Graph, scene: Scene, described: Described, chosen: Tensor) -> Tensor:
     """The rewritten graph's image when it must use the artifact's keys."""
     keys = chosen.long().clamp(0, TOKENS - 1)
     scores = described.scores[0, 0].gather(1, keys)

@@ -7,7 +7,7 @@ windows out of it, and pasting. No image of full resolution but the photo itself
 `docs/runtime.md` tells the same for callers in Swift and Kotlin.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.converters.types import Array
+from rethined_export.converters.types import Array, Runner
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 Pixels = npt.NDArray[Any]
-#: One program of the pair: arrays by name in, arrays by name out.
-Program = Callable[..., dict[str, Array]]
 
 LOW_RESOLUTION, PATCH, GRID = 512, 8, 64
+#: Patches that one run of the patch program fills: few enough to stay in a core's cache.
+BATCH = 32
 TOKENS = GRID * GRID
 #: Pixels read around a source patch, and low-resolution pixels read around any patch.
 HALO, LOW_HALO = 3, 3
@@ -45,14 +45,13 @@ class Pair:
             ``[B·k, 14, 3, 14]``, ``edges`` ``[B·k, 2]``, ``low_targets`` ``[B, 14, 3, 14]`` and,
             if k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
         scale: s; the pair fills photos of up to 512·s pixels a side.
-        budget: K. batch: B. top_k: k.
+        budget: K. top_k: k. B is 32.
     """
 
-    low: Program
-    patch: Program | None
+    low: Runner
+    patch: Runner | None
     scale: int
     budget: int
-    batch: int
     top_k: int
 
     @property
@@ -75,6 +74,24 @@ class Choice:
     low: Floats
     indices: npt.NDArray[np.int32]
     scores: Floats
+
+
+class PairRuntime:
+    """A split pair as a function from image and mask to image, for comparing it with torch."""
+
+    def __init__(self, pair: Pair, name: str) -> None:
+        self._pair, self.name = pair, name
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """``image`` ``[1, 3, S, S]`` and ``mask`` ``[1, 1, S, S]``; the outputs of a whole."""
+        photo = np.array(inputs["image"][0].transpose(1, 2, 0), np.float32, order="C")
+        square = Square(photo, inputs["mask"][0, 0] > 0, self._pair.scale)
+        choice = fill(self._pair, square)
+        return {
+            "output": photo.transpose(2, 0, 1)[None],
+            "indices": choice.indices[None],
+            "scores": choice.scores[None],
+        }
 
 
 class Square:
@@ -160,8 +177,8 @@ def fill(pair: Pair, square: Square) -> Choice:
         square.paste(tokens, _low_patches(choice.low, tokens))
         return choice
     low = np.pad(choice.low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
-    for start in range(0, len(tokens), pair.batch):
-        some = tokens[start : start + pair.batch]
+    for start in range(0, len(tokens), BATCH):
+        some = tokens[start : start + BATCH]
         square.paste(some, _patches(pair, square, low, choice, some))
     return choice
 
@@ -212,9 +229,9 @@ def windows(tokens: Ints, budget: int) -> Iterator[tuple[Ints, Bools]]:
         end = start + len(part)
         done = np.ones(len(part), np.bool_)
         if start > 0:
-            done &= part - _REACH >= part[0]
+            done &= part - _REACH > tokens[start - 1]
         if end < len(tokens):
-            done &= part + _REACH <= part[-1]
+            done &= part + _REACH < tokens[end]
         yield part, done
         if end == len(tokens):
             return
@@ -240,7 +257,7 @@ def _low_patches(low: Floats, tokens: Ints) -> Floats:
 
 def _patches(pair: Pair, square: Square, low: Floats, choice: Choice, tokens: Ints) -> Floats:
     """Full-resolution patches of some tokens, ``[M, p, 3, p]``; at most a batch."""
-    listed = np.resize(tokens, pair.batch)  # spare places repeat the tokens
+    listed = np.resize(tokens, BATCH)  # spare places repeat the tokens
     keys = choice.indices[listed].astype(np.intp).reshape(-1)
     sources, holes = square.windows(keys)
     inputs: dict[str, Array] = {
@@ -259,7 +276,7 @@ def _patches(pair: Pair, square: Square, low: Floats, choice: Choice, tokens: In
 
 def _low_windows(low: Floats, tokens: Ints) -> Floats:
     """Windows of x̂_LR, already padded by 3, around tokens: ``[M, 14, 3, 14]``."""
-    views = np.lib.stride_tricks.sliding_window_view(low, (_WINDOW, _WINDOW), axis=(0, 2))
+    views: Floats = np.lib.stride_tricks.sliding_window_view(low, (_WINDOW, _WINDOW), axis=(0, 2))  # type: ignore[call-overload]
     found = views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
     return np.ascontiguousarray(found.transpose(0, 2, 1, 3))
 
@@ -285,11 +302,10 @@ def reflected(start: int, side: int, length: int) -> Ints:
 def _mean(strip: Pixels, scale: int) -> Floats:
     """Mean of s × s pixels: ``[8·s, 512·s, 3]`` to ``[8, 512, 3]``."""
     width = strip.shape[1]
-    exact = np.float32 if strip.dtype == np.float32 else np.uint32
-    if strip.dtype == np.uint8:
-        exact = np.uint16  # at most 16 · 255
+    # Sums of at most 16 pixels: no type overflows.
+    exact = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}.get(strip.dtype)
     lines = np.ascontiguousarray(strip).reshape(PATCH, scale, width * 3)
-    summed = np.add.reduce(lines, axis=1, dtype=exact).reshape(PATCH, width, 3)
+    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).reshape(PATCH, width, 3)
     small = cv2.resize(
         summed.astype(np.float32), (width // scale, PATCH), interpolation=cv2.INTER_AREA
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rethined_export.errors import UserError
+from rethined_export.models.rethined.config import GRID, TOKENS
 from rethined_export.photo import read_mask, read_photo
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
@@ -45,11 +46,18 @@ def photo_path(name: str) -> Path:
     return Path(str(resources.files("rethined_export.photos"))) / f"{name}.jpg"
 
 
-def default_scenes(side: int) -> Iterator[Scene]:
-    """The bundled photos at one resolution, each under a free-form mask of its own seed."""
+def default_scenes(side: int, most_tokens: int = TOKENS) -> Iterator[Scene]:
+    """The bundled photos at one resolution, each under a free-form mask of its own seed.
+
+    Args:
+        most_tokens: hole tokens a mask may have; its cover shrinks until it has no more.
+    """
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
         pixels = read_photo(photo_path(name)).pixels
         mask = free_form_mask(side, cover, seed)
+        while np.count_nonzero(_by_token(mask)) > most_tokens:
+            cover *= 0.9
+            mask = free_form_mask(side, cover, seed)
         yield Scene(name, _to_tensor(_square(pixels, side, cv2.INTER_LANCZOS4)), _mask(mask))
 
 
@@ -99,6 +107,12 @@ def free_form_mask(side: int, cover: float, seed: int) -> npt.NDArray[np.bool_]:
                 break
     large = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_NEAREST)
     return large.astype(bool)
+
+
+def _by_token(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which tokens of the grid hold any hole pixel."""
+    size = len(mask) // GRID
+    return np.asarray(mask.reshape(GRID, size, GRID, size).any(axis=(1, 3)), np.bool_)
 
 
 def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:

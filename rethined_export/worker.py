@@ -97,16 +97,14 @@ def _describe(error: Exception) -> dict[str, Any]:
 def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
     """Write one artifact to ``path``; returns its operators, weights and seconds."""
     report("loading the model")
-    graph, weights, made = _build(spec, threads)
+    weights, made = _load(spec, threads)
     import torch
 
     from rethined_export.converters import converter
     from rethined_export.converters.types import Program
+    from rethined_export.programs import exportable
 
-    side = made.hr
-    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    mask = torch.zeros(1, 1, side, side)
-    mask[:, :, : side // 2] = 1
+    asked = exportable(made, weights.model)
     metadata = {
         "rethined.spec": json.dumps({**spec, "checkpoint": weights.name}, sort_keys=True),
         "rethined.weights_sha256": weights.sha256,
@@ -117,13 +115,10 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     report("converting")
     started = time.perf_counter()
     with torch.no_grad():
-        target.convert(
-            Program(graph, {"image": image, "mask": mask}, graph.output_names, metadata),
-            Path(path),
-        )
+        target.convert(Program(asked.module, asked.inputs, asked.outputs, metadata), Path(path))
     seconds = time.perf_counter() - started
     report("reading it back")
-    deployed = sum(p.numel() for p in graph.parameters())
+    deployed = sum(p.numel() for p in asked.module.parameters())
     return {
         "seconds": seconds,
         "operators": dict(sorted(target.count_operators(Path(path)).items())),
@@ -146,24 +141,27 @@ def verify(
     """Run a saved artifact on photos and compare it with torch; returns the parity report."""
     from rethined_export.converters import converter
     from rethined_export.parity import check_parity
+    from rethined_export.programs import in_place_of_whole, whole_graph
+    from rethined_export.runtime import TOKENS
     from rethined_export.scenes import Scene, default_scenes, user_scene
 
-    chosen = (
-        [user_scene(Path(image), Path(mask), spec["hr"])]
-        if image is not None and mask is not None
-        else default_scenes(spec["hr"])
-    )
     report("loading the model")
-    graph, weights, made = _build(spec, threads)
+    weights, made = _load(spec, threads)
+    chosen = (
+        [user_scene(Path(image), Path(mask), made.hr)]
+        if image is not None and mask is not None
+        else default_scenes(made.hr, made.places if made.part == "whole" else TOKENS)
+    )
     report("loading the artifact")
-    runtime = converter(made.target).load(Path(path), threads)
 
     def announced(scene: Scene) -> Scene:
         report(f"comparing on {scene.name}")
         return scene
 
-    with runtime:
-        parity = check_parity(weights.model, graph, runtime, (announced(s) for s in chosen))
+    graph = whole_graph(made, weights.model)
+    with converter(made.target).load(Path(path), threads) as runtime:
+        runs = in_place_of_whole(made, weights.model, runtime)
+        parity = check_parity(weights.model, graph, runs, (announced(s) for s in chosen))
     return parity.to_dict()
 
 
@@ -176,64 +174,73 @@ def fill(
     """
     import numpy as np
 
-    from rethined_export.converters import converter, target_of
+    from rethined_export.loading import image_runtime
 
-    image, mask = (np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask"))
-    if artifact is None:
-        import torch
-
-        report("loading the model")
-        spec = {"target": "onnx", "preset": "mobile", "variant": "paper", "hr": hr,
-                "upscale": "gather", "top_k": 1, "checkpoint": None}  # fmt: skip
-        graph, _, _ = _build(spec, threads)
+    inputs = {name: np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask")}
+    report("loading the model" if artifact is None else "loading the artifact")
+    with image_runtime(None if artifact is None else Path(artifact), hr, threads) as runtime:
         report("inpainting")
-        with torch.no_grad():
-            output = graph(torch.from_numpy(image), torch.from_numpy(mask))[0].numpy()
-    else:
-        report("loading the artifact")
-        path = Path(artifact)
-        with converter(target_of(path)).load(path, threads) as runtime:
-            report("inpainting")
-            output = runtime(image=image, mask=mask)["output"]
-    np.save(Path(folder) / "output.npy", output)
+        produced = runtime(**inputs)
+    if left := int(np.sum(produced.get("left", 0))):
+        raise UserError(
+            f"the hole has {left} patches more than {artifact} fills; export with a larger "
+            "--hole-budget, or with --split, which fills any hole"
+        )
+    np.save(Path(folder) / "output.npy", produced["output"])
+    return {}
+
+
+def fill_photo(
+    report: Report, *, artifact: str, top: int, left: int, folder: str, threads: int
+) -> dict[str, Any]:
+    """Fill the hole ``hole.npy`` in the photo ``photo.npy`` in place, with a split pair.
+
+    Args:
+        top, left: where the pair's square begins in the photo.
+    """
+    import numpy as np
+
+    from rethined_export import runtime
+    from rethined_export.loading import split_pair
+
+    report("loading the artifact")
+    place = Path(folder) / "photo.npy"
+    photo = np.load(place, mmap_mode="r+")
+    with split_pair(Path(artifact), threads) as pair:
+        report("inpainting")
+        hole = np.load(Path(folder) / "hole.npy")
+        runtime.fill(pair, runtime.Square(photo, hole, pair.scale, top, left))
+    photo.flush()
     return {}
 
 
 def describe(report: Report, *, artifact: str) -> dict[str, Any]:
-    """What a saved artifact says of itself, in the spec embedded in it: its side, ``hr``."""
-    from rethined_export.converters import converter, target_of
+    """What a saved artifact says of itself: the ``hr`` and ``part`` of the spec embedded in it."""
+    from rethined_export.loading import embedded_spec
 
     report("reading the artifact")
-    path = Path(artifact)
-    embedded = converter(target_of(path)).metadata(path).get("rethined.spec")
-    if embedded is None:
-        raise UserError(f"{artifact} was not made by rethined-export (no rethined.spec in it)")
-    try:
-        return {"hr": int(json.loads(embedded)["hr"])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{artifact} holds a damaged rethined.spec; export it again") from error
+    spec = embedded_spec(Path(artifact))
+    return {"hr": spec.hr, "part": spec.part}
 
 
-def _build(spec: dict[str, Any], threads: int) -> tuple[Any, Any, Any]:
-    """The rewritten graph, its weights, and the parsed spec."""
+def _load(spec: dict[str, Any], threads: int) -> tuple[Any, Any]:
+    """Weights, and the parsed spec."""
     import torch
 
     from rethined_export.artifacts import ExportSpec
-    from rethined_export.rewrite.graph import ExportGraph
     from rethined_export.weights import load_weights
 
     torch.set_num_threads(threads)
     made = ExportSpec(**spec)
     checkpoint = None if made.checkpoint is None else Path(made.checkpoint)
-    weights = load_weights(checkpoint, made.preset, made.variant)
-    graph = ExportGraph(weights.model, made.hr, made.upscale, made.top_k)
-    return graph, weights, made
+    return load_weights(checkpoint, made.preset, made.variant), made
 
 
 _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "convert": convert,
     "verify": verify,
     "fill": fill,
+    "fill_photo": fill_photo,
     "describe": describe,
 }
 

@@ -26,15 +26,19 @@ from rethined_export.errors import UserError
 
 # What loads torch is imported once the options have been read: --help and mistakes answer at once.
 if TYPE_CHECKING:
+    from rethined_export.artifacts import Part, Upscale
     from rethined_export.export import Exported, ExportRequest
     from rethined_export.models.rethined import Variant
-    from rethined_export.rewrite.graph import Upscale
 
-RESOLUTIONS = (512, 1024, 2048, 4096)
+RESOLUTIONS = (512, 1024, 2048, 4096, 8192)
+#: Beyond it only patches are small enough to run.
+_LARGEST_WHOLE = 4096
+_BUDGETS = ("10%", "25%", "100%")
 _EXAMPLES = """\
   rethined-export                                     all targets at 1024, compared with torch
   rethined-export --target tflite --hr 2048
   rethined-export --target onnx --target coreml --checkpoint model.safetensors --output dist
+  rethined-export --upscale patches --split --hr 4096 cost that follows the hole
   rethined-export --checkpoint theirs.pth --variant published --preset paper
 """
 
@@ -61,10 +65,14 @@ def _parser() -> ArgumentParser:
     add("--variant", default="paper", metavar="NAME",
         help="paper (default), or published: the authors' own code")  # fmt: skip
     add("--hr", default="1024", metavar="PIXELS",
-        help="side of the image: 512, 1024 (default), 2048 or 4096")  # fmt: skip
+        help="side: 512, 1024 (default), 2048, 4096; with patches also 8192")  # fmt: skip
     add("--upscale", default="gather", metavar="NAME",
-        help="gather (default), or dense for comparison")  # fmt: skip
-    add("--top-k", type=int, metavar="K", help="patches mixed per token, gather only (default 1)")
+        help="gather (default); patches: the hole's only; dense: for comparison")  # fmt: skip
+    add("--hole-budget", metavar="SHARE",
+        help="with patches: largest hole of one run, 10%% (default), 25%%, 100%%")  # fmt: skip
+    add("--split", action="store_true",
+        help="with patches: two programs, for any hole; their caller pastes")  # fmt: skip
+    add("--top-k", type=int, metavar="K", help="patches mixed per token (default 1)")
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
     add("--image", type=Path, metavar="FILE",
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
@@ -110,10 +118,9 @@ def _request(options: Namespace) -> ExportRequest:
     if options.image is not None and options.no_verify:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
 
-    from rethined_export.artifacts import ExportSpec
+    from rethined_export.artifacts import UPSCALES, ExportSpec
     from rethined_export.export import ExportRequest
     from rethined_export.models.rethined import PRESETS, VARIANTS
-    from rethined_export.rewrite.graph import UPSCALES
     from rethined_export.scenes import user_scene
     from rethined_export.weights import load_weights
 
@@ -126,14 +133,22 @@ def _request(options: Namespace) -> ExportRequest:
             f"--top-k {top_k} and --upscale dense contradict each other: dense mixes all patches; "
             "drop one of them"
         )
+    budget = _budget(options, upscale, variant)
+    if hr > _LARGEST_WHOLE and upscale != "patches":
+        raise UserError(f"--hr {hr} is for --upscale patches; {upscale} goes up to 4096")
     if options.image is not None:
         user_scene(options.image, options.mask, hr)
     if options.checkpoint is not None:
         for line in load_weights(options.checkpoint, preset, variant).derived:
             say(err, f"read off the checkpoint: {line}")
     checkpoint = None if options.checkpoint is None else str(options.checkpoint.resolve())
+    parts: tuple[Part, ...] = ("whole",)
+    if options.split:
+        parts = ("low", "patch") if hr > 512 else ("low",)
     specs = tuple(
-        ExportSpec(target, preset, variant, hr, upscale, top_k, checkpoint) for target in targets
+        ExportSpec(target, preset, variant, hr, upscale, top_k, checkpoint, part, budget)
+        for target in targets
+        for part in parts
     )
     return ExportRequest(
         specs,
@@ -143,6 +158,26 @@ def _request(options: Namespace) -> ExportRequest:
         mask=options.mask,
         overwrite=options.overwrite,
     )
+
+
+def _budget(options: Namespace, upscale: str, variant: str) -> int:
+    """Percent of the tokens that a run can fill.
+
+    Raises:
+        UserError: unknown, or without ``--upscale patches``, or with the published variant.
+    """
+    for option, given in (("--hole-budget", options.hole_budget), ("--split", options.split)):
+        if given and upscale != "patches":
+            raise UserError(f"{option} goes with --upscale patches, not {upscale}; add that")
+    if upscale != "patches":
+        return 100
+    if variant == "published":
+        raise UserError(
+            "--upscale patches computes hole tokens only, and --variant published changes all; "
+            "use --upscale gather"
+        )
+    name = options.hole_budget or "10%"
+    return int(choose("--hole-budget", name if name.endswith("%") else f"{name}%", _BUDGETS)[:-1])
 
 
 def _targets(names: list[str]) -> list[str]:

@@ -30,7 +30,12 @@ def _parser() -> ArgumentParser:
     add("image", type=Path, metavar="IMAGE")
     add("mask", type=Path, metavar="MASK", help="same size; white marks the hole")
     add("--output", type=Path, required=True, metavar="FILE", help="png keeps known pixels exactly")
-    add("--artifact", type=Path, metavar="FILE", help="default: torch, with untrained weights")
+    add(
+        "--artifact",
+        type=Path,
+        metavar="FILE",
+        help="whole, or low half of a split pair; default: torch, with untrained weights",
+    )
     add("--overwrite", action="store_true", help="replace an output that exists")
     return made
 
@@ -40,7 +45,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.output.exists() and not options.output.is_dir() and not options.overwrite:
         raise UserError(f"{options.output} exists; pass --overwrite, or choose another --output")
 
-    from rethined_export.fill import artifact_side, filler
+    from rethined_export.fill import artifact_facts, filler, photo_filler
     from rethined_export.inpaint import choose_crop, inpaint
     from rethined_export.photo import check_output, is_lossless, read_mask, read_photo, write_photo
 
@@ -56,9 +61,18 @@ def _main(arguments: Sequence[str] | None) -> int:
         say(err, "note: the mask marks no hole; the photo is written unchanged")
     with stages(err) as on_stage:
         name = "torch" if options.artifact is None else options.artifact.name
-        side = _TORCH_SIDE if options.artifact is None else artifact_side(options.artifact)
-        fill = filler(options.artifact, side, lambda text: on_stage(name, text))
-        result = inpaint(photo, mask.hole, fill, side)
+
+        def stage(text: str) -> None:
+            on_stage(name, text)
+
+        side, in_place = _TORCH_SIDE, None
+        if options.artifact is not None:
+            facts = artifact_facts(options.artifact)
+            side = facts.side
+            if facts.part != "whole":
+                in_place = photo_filler(options.artifact, stage)
+        fill = filler(options.artifact, side, stage)
+        result = inpaint(photo, mask.hole, fill, side, in_place)
     write_photo(result, options.output)
     if mask.hole.any():
         _tell_scale(choose_crop(mask.hole, side).side, side)

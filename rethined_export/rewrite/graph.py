@@ -17,8 +17,7 @@ from rethined_export.rewrite.low import Look, LowResolution, all_scores
 from rethined_export.rewrite.mixing import dense_mix
 from rethined_export.rewrite.tokens import forbid_self, spread_flags, strongest, unfold_grid
 
-Upscale = Literal["gather", "dense"]
-UPSCALES: tuple[Upscale, ...] = ("gather", "dense")
+Whole = Literal["gather", "dense"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ExportGraph(LowResolution):
         top_k: keys kept for each query; ``gather`` only.
     """
 
-    def __init__(self, model: Rethined, hr: int, upscale: Upscale = "gather", top_k: int = 1):
+    def __init__(self, model: Rethined, hr: int, upscale: Whole = "gather", top_k: int = 1):
         super().__init__(model)
         self.hr, self.scale = hr, hr // LOW_RESOLUTION
         self.upscale, self.top_k = upscale, top_k

@@ -46,12 +46,13 @@ class HoleTokens(LowResolution):
         if not self.paper:
             raise ValueError("the published variant changes every token, not only the hole's")
         self.top_k = top_k
-        convolution = self.coherence[0]
+        convolution = model.generator.coherence
         # Patches are read row by row, each row with its three channels; the layer has them first.
         order = torch.arange(PATCH_SIZE).reshape(3, PATCH, PATCH).transpose(0, 1).flatten()
         weight = convolution.weight[order][:, order]
         self.mix = torch.nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
         self.mix.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
+        assert convolution.bias is not None
         self.mix.bias.data = convolution.bias.data[order]
         del self.coherence
         self.register_buffer("near", neighbours())
