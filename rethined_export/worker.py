@@ -209,7 +209,10 @@ def fill_photo(
     with split_pair(Path(artifact), threads) as pair:
         report("inpainting")
         hole = np.load(Path(folder) / "hole.npy")
-        runtime.fill(pair, runtime.Square(photo, hole, pair.scale, top, left))
+        try:
+            runtime.fill(pair, runtime.Square(photo, hole, pair.scale, top, left))
+        except ValueError as error:
+            raise UserError(f"{error}; use a smaller hole") from error
     photo.flush()
     return {}
 
