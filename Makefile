@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench-export lock clean
+.PHONY: help setup demo test test-slow check format bench-export bench-scaling lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ format: $(READY) ## rewrite the code in the project's format
 
 bench-export: $(READY) ## conversion cost, file size, gather against dense: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.export_cost
+
+bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.scaling
 
 lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh environment
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

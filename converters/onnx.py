@@ -1,5 +1,6 @@
 """ONNX: the dynamo exporter and onnxsim one way, ONNX Runtime the other."""
 
+import functools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ def convert(program: Program, path: Path) -> None:
     """Trace, export at opset 18, simplify, and write one self-contained file.
 
     Raises:
-        RuntimeError: onnxsim's own check failed.
+        RuntimeError: onnxsim's own check failed, or this process has loaded an artifact before.
     """
+    if _share_threads.cache_info().currsize:
+        raise RuntimeError("onnxsim cannot run once a session is loaded; convert in a new process")
     exported = torch.onnx.export(
         program.module,
         tuple(program.inputs.values()),
@@ -50,6 +53,16 @@ def _drop_traces(model: Any) -> None:
     del graph.metadata_props[:]
 
 
+@functools.cache
+def _share_threads(threads: int) -> None:
+    """One pool for all sessions of a process: idle threads of a second would take cores to wait.
+
+    Raises:
+        RuntimeError: the process already has a pool of another size.
+    """
+    onnxruntime.set_global_thread_pool_sizes(threads, 1)
+
+
 class _Session:
     """An ONNX Runtime session on the CPU."""
 
@@ -57,7 +70,8 @@ class _Session:
 
     def __init__(self, path: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        _share_threads(threads)
+        options.use_per_session_threads = False
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(

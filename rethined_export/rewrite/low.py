@@ -47,8 +47,9 @@ class LowResolution(nn.Module):
         self.coarse_model = model.coarse_model
         self.coherence = model.generator.final_conv
         head = model.generator.multihead_attention
-        self.queries = TokenProjection(head.w_qs, gain=1 / math.sqrt(model.config.d_k))
-        self.keys = TokenProjection(head.w_ks)
+        # Queries and keys in one convolution: each alone would read the image again.
+        gain = 1 / math.sqrt(model.config.d_k)
+        self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         if not self.paper:
             self.values = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 1, bias=False)
             joined = head.fc.weight.double() @ head.w_vs.weight.double()
@@ -67,7 +68,8 @@ class LowResolution(nn.Module):
         blurred = self.blur(composite)
         high = composite - blurred
         context = self._to_grid(features[self.config.feature_stage])
-        return Look(composite, blurred, high, self.queries(high, context), self.keys(high, context))
+        queries, keys = self.project(high, context).chunk(2, dim=1)
+        return Look(composite, blurred, high, queries, keys)
 
     def _to_grid(self, features: Tensor) -> Tensor:
         """Bring encoder features to one vector a token."""

@@ -11,13 +11,12 @@ class TokenProjection(nn.Module):
     """Twin of ``linear(unfold(F) ⊕ features)``: a patch-sized strided convolution plus a 1×1.
 
     Args:
-        linear: without bias, from ``192 + features`` to d_k numbers.
-        gain: factor folded into the weights (the queries' 1/√d_k).
+        weight: of a linear layer without bias, ``[size, 192 + features]``.
     """
 
-    def __init__(self, linear: nn.Linear, gain: float = 1.0) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        weight = linear.weight.detach() * gain
+        weight = weight.detach()
         size, inputs = weight.shape
         self.patch = nn.Conv2d(3, size, PATCH, stride=PATCH, bias=False)
         self.context = nn.Conv2d(inputs - PATCH_SIZE, size, 1, bias=False)
@@ -25,7 +24,7 @@ class TokenProjection(nn.Module):
         self.context.weight.data = weight[:, PATCH_SIZE:, None, None].clone()
 
     def forward(self, high: Tensor, context: Tensor) -> Tensor:
-        """``[1, 3, 512, 512]`` and ``[1, C, 64, 64]`` → ``[1, d_k, 64, 64]``."""
+        """``[1, 3, 512, 512]`` and ``[1, C, 64, 64]`` → ``[1, size, 64, 64]``."""
         return self.patch(high) + self.context(context)
 
 

@@ -39,7 +39,7 @@ def test_projection_equals_linear_of_tokens(rows, columns, features, size, halve
     gain = 1 / math.sqrt(size) if halved else 1.0
     tokens = torch.cat([unfold(high, PATCH), context.flatten(2)[0].T], dim=1)
     with torch.no_grad():
-        actual = TokenProjection(linear, gain)(high, context).flatten(2)[0].T
+        actual = TokenProjection(linear.weight * gain)(high, context).flatten(2)[0].T
         expected = linear(tokens) * gain
         bound = F.linear(tokens.abs(), linear.weight.abs()) * gain
     assert_within(actual, expected, (PATCH_SIZE + features + 2) * EPS * bound)
@@ -48,7 +48,7 @@ def test_projection_equals_linear_of_tokens(rows, columns, features, size, halve
 def test_projection_leaves_the_layer_alone():
     linear = nn.Linear(PATCH_SIZE + 4, 8, bias=False)
     before = linear.weight.detach().clone()
-    projection = TokenProjection(linear)
+    projection = TokenProjection(linear.weight)
     with torch.no_grad():
         projection.patch.weight.zero_()
         projection.context.weight.zero_()

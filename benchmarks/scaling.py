@@ -1,0 +1,488 @@
+"""What a run costs against image size and hole size: dense, gather and hole tokens only.
+
+Run by ``make bench-scaling``. Times depend on the machine; ratios come from implementations called
+turn about in one process. Writes ``benchmarks/results/scaling.{json,md,png}``.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rethined_export.artifacts import ExportSpec, Upscale
+from rethined_export.converters import converter
+from rethined_export.export import ExportRequest, export
+from rethined_export.memory import peak_rss_bytes
+from rethined_export.runtime import (
+    GRID,
+    HALO,
+    LOW_RESOLUTION,
+    PATCH,
+    TOKENS,
+    Pair,
+    Square,
+    fill,
+)
+
+RESULTS = Path(__file__).parent / "results"
+SIDES = (512, 1024, 2048, 4096, 8192)
+#: Hole tokens in percent of all; the last leaves one token.
+COVERS = (1, 10, 25, 50, 100)
+RUNTIMES = {"ONNX Runtime": "onnx", "LiteRT": "tflite"}
+THREADS = 2
+#: The cover at which implementations and sides are compared.
+COVER = 10
+#: Sides at which the dense program runs; beyond them it needs tens of gigabytes.
+DENSE_SIDES = (1024, 2048, 4096)
+_SPEC = ExportSpec("onnx", "mobile", "paper", LOW_RESOLUTION, "patches", 1, None, "low", COVER)
+
+Floats = npt.NDArray[np.float32]
+
+
+def main() -> None:
+    """Measure everything and write table, figures and plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, nargs="+", default=list(SIDES))
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure is not None:
+        what, side, folder, name = options.measure
+        print(json.dumps(_MEASUREMENTS[what](int(side), Path(folder), name, options.repeats)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _export_all(options.side, Path(folder))
+        figures = _measure_all(options.side, folder, options.repeats)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "scaling.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (RESULTS / "scaling.md").write_text(report(figures))
+    _plot(figures, RESULTS / "scaling.png")
+    print(report(figures))
+
+
+# --- What is measured ----------------------------------------------------------------------------
+
+
+def _export_all(sides: list[int], folder: Path) -> None:
+    """Every artifact, not verified here: parity is measured elsewhere."""
+    for target in RUNTIMES.values():
+        base = replace(_SPEC, target=target)
+        specs = [base]
+        for side in sides:
+            if side > LOW_RESOLUTION:
+                specs.append(replace(base, hr=side, part="patch"))
+            if side <= max(DENSE_SIDES):
+                specs.append(replace(base, hr=side, upscale="gather", part="whole", budget=100))
+            if target == "onnx" and side in (*DENSE_SIDES, LOW_RESOLUTION):
+                specs.append(replace(base, hr=side, upscale="dense", part="whole", budget=100))
+        for result in export(ExportRequest(tuple(specs), folder, verify=False), _show):
+            if result.failure is not None:
+                raise SystemExit(f"{result.path.name}: {result.failure}")
+        _export_coarse(target, folder)
+
+
+def _export_coarse(target: str, folder: Path) -> None:
+    """The coarse network alone, the yardstick of the whole."""
+    import torch
+
+    from rethined_export.converters import TARGETS
+    from rethined_export.converters.types import Program
+    from rethined_export.rewrite.holes import HoleTokens
+    from rethined_export.weights import load_weights
+
+    class Coarse(torch.nn.Module):
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            output: torch.Tensor = self.network(image)[0]
+            return output
+
+    model = load_weights(None, _SPEC.preset, _SPEC.variant).model
+    network = Coarse(HoleTokens(model).coarse_model).eval()
+    inputs = {"image": torch.rand(1, 3, LOW_RESOLUTION, LOW_RESOLUTION)}
+    path = folder / f"coarse{TARGETS[target].suffix}"
+    converter(target).convert(Program(network, inputs, ("output",), {}), path)
+
+
+def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
+    def run(what: str, side: int, name: str) -> Any:
+        _show(what, f"{side} {name}")
+        command = [sys.executable, "-m", "rethined_export.benchmarks.scaling", "--measure", what,
+                   str(side), folder, name, "--repeats", str(repeats)]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{what} {side} {name} failed:\n{done.stderr[-2000:]}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    machine = run("machine", 0, "")
+    points = [
+        {"runtime": name, "side": side, **point}
+        for name in RUNTIMES
+        for side in sides
+        for point in run("times", side, name)
+    ]
+    memory = [
+        {"runtime": name, "side": side, **run("memory", side, name)}
+        for name in RUNTIMES
+        for side in sides
+    ]
+    figures = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {THREADS} threads, {platform.system()}",
+        **machine,
+        "points": points,
+        "memory": memory,
+    }
+    return figures | _ratios(points, sides) | {"law": {n: _law(points, n) for n in RUNTIMES}}
+
+
+def _show(first: str, second: str) -> None:
+    print(f"{first}: {second}", file=sys.stderr, flush=True)
+
+
+# --- One process each ----------------------------------------------------------------------------
+
+
+def _machine(_side: int, _folder: Path, _name: str, repeats: int) -> dict[str, float]:
+    """Copy bandwidth (bytes read and written a second) and matrix rate (multiply-adds a second)."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    source, target = np.ones(1 << 26, np.float32), np.empty(1 << 26, np.float32)
+    seconds = _median(lambda: np.copyto(target, source), repeats)
+    a = torch.rand(2048, 2048)
+    return {
+        "copy_bytes_per_s": 2 * source.nbytes / seconds,
+        "macs_per_s": 2048**3 / _median(lambda: a @ a, repeats),
+    }
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo of noise with whole tokens as its hole: time does not depend on what it shows."""
+
+    photo: npt.NDArray[np.uint8]
+    hole: npt.NDArray[np.bool_]
+
+    @property
+    def inputs(self) -> dict[str, Floats]:
+        """As a whole program takes it."""
+        image = self.photo.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+        return {"image": image, "mask": self.hole[None, None].astype(np.float32)}
+
+
+def scene(side: int, tokens: int) -> Scene:
+    """Hole tokens row by row from the middle on, as a wide stroke lies."""
+    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    flags = np.zeros(TOKENS, np.bool_)
+    flags[: min(tokens, TOKENS - 1)] = True
+    grid = np.roll(flags, TOKENS // 3).reshape(GRID, GRID)
+    size = side // GRID
+    return Scene(photo, grid.repeat(size, 0).repeat(size, 1))
+
+
+def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds of every implementation at one side; one after the other, turn about."""
+    target = RUNTIMES[name]
+    onnx = converter(target)
+    points = []
+    with ExitStack() as stack:
+
+        def load(spec: ExportSpec) -> Any:
+            return stack.enter_context(onnx.load(folder / spec.file_name(), THREADS))
+
+        base = replace(_SPEC, target=target)
+        pair = _pair(load, base, side)
+        suffix = base.file_name().rsplit(".", 1)[1]
+        coarse = stack.enter_context(onnx.load(folder / f"coarse.{suffix}", THREADS))
+        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
+        for cover in COVERS:
+            shown = scene(side, TOKENS * cover // 100)
+            square = Square(shown.photo, shown.hole, pair.scale)
+            calls: dict[str, Callable[[], object]] = {"patches": partial(fill, pair, square)}
+            if cover == COVER:
+                calls |= _others(load, base, side, shown)
+                calls["coarse"] = lambda: coarse(image=small)
+            few = {name: call for name, call in calls.items() if name != "dense"}
+            times = _turn_about(few, repeats)
+            if "dense" in calls:  # seconds a run: in turn with the one it is compared with
+                times |= _turn_about(
+                    {n: calls[n] for n in ("dense", "patches")}, max(repeats // 3, 2)
+                )
+            parts = _stages(pair, square, repeats) if cover == COVER else {}
+            tokens = int(shown.hole.sum()) * TOKENS // side**2
+            points.append({"cover": cover, "tokens": tokens, "ms": times, "stages": parts})
+        points += _same_pixels(pair, side, repeats)
+    return points
+
+
+def _others(
+    load: Callable[[ExportSpec], Any], base: ExportSpec, side: int, shown: Scene
+) -> dict[str, Callable[[], object]]:
+    """Whole programs; their inputs are floats already, which a caller would have to make."""
+    calls: dict[str, Callable[[], object]] = {}
+    programs: tuple[tuple[Upscale, tuple[int, ...]], ...] = (
+        ("gather", SIDES[:4]),
+        ("dense", (LOW_RESOLUTION, *DENSE_SIDES)),
+    )
+    for upscale, sides in programs:
+        if side in sides and (upscale == "gather" or base.target == "onnx"):
+            spec = replace(base, hr=side, upscale=upscale, part="whole", budget=100)
+            program, inputs = load(spec), shown.inputs
+            calls[upscale] = partial(program, **inputs)
+    return calls
+
+
+def _same_pixels(pair: Pair, side: int, repeats: int) -> list[dict[str, Any]]:
+    """The hole that is a tenth of a 1024² image, at this side."""
+    tokens = round(TOKENS * COVER / 100 * (1024 / side) ** 2)
+    if side < 1024:
+        return []
+    shown = scene(side, tokens)
+    square = Square(shown.photo, shown.hole, pair.scale)
+    times = _turn_about({"patches": lambda: fill(pair, square)}, repeats)
+    return [{"cover": "same pixels", "tokens": tokens, "ms": times, "stages": {}}]
+
+
+def _pair(load: Callable[[ExportSpec], Any], base: ExportSpec, side: int) -> Pair:
+    scale = side // LOW_RESOLUTION
+    patch = load(replace(base, hr=side, part="patch")) if scale > 1 else None
+    return Pair(load(base), patch, scale, base.places, 1)
+
+
+def _stages(pair: Pair, square: Square, repeats: int) -> dict[str, float]:
+    """Milliseconds: shrinking, the low program and all at full resolution (the rest)."""
+    from rethined_export import runtime
+
+    image, mask = square.shrink()
+    choice = runtime.choose(pair, image, mask)
+    calls: dict[str, Callable[[], object]] = {
+        "shrink": square.shrink,
+        "low": lambda: runtime.choose(pair, image, mask),
+        "high": lambda: runtime.complete(pair, square, choice),
+    }
+    return _turn_about(calls, repeats)
+
+
+def _memory(side: int, folder: Path, name: str, _repeats: int) -> dict[str, float]:
+    """Peak resident bytes of a process that fills one photo with a pair, and of it before."""
+    target = RUNTIMES[name]
+    onnx = converter(target)
+    base = replace(_SPEC, target=target)
+    before = peak_rss_bytes()
+    with ExitStack() as stack:
+
+        def load(spec: ExportSpec) -> Any:
+            return stack.enter_context(onnx.load(folder / spec.file_name(), THREADS))
+
+        pair = _pair(load, base, side)
+        shown = scene(side, TOKENS * COVER // 100)
+        fill(pair, Square(shown.photo, shown.hole, pair.scale))
+    return {"peak_bytes": peak_rss_bytes(), "libraries_bytes": before}
+
+
+_MEASUREMENTS: dict[str, Callable[[int, Path, str, int], Any]] = {
+    "machine": _machine,
+    "times": _times,
+    "memory": _memory,
+}
+
+
+def _turn_about(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median milliseconds of each, called in turn, after one round to warm up."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - started)
+    return {name: 1e3 * statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def _median(call: Callable[[], object], repeats: int) -> float:
+    return _turn_about({"": call}, repeats)[""] / 1e3
+
+
+# --- What follows from it ------------------------------------------------------------------------
+
+
+def _ratios(points: list[dict[str, Any]], sides: list[int]) -> dict[str, Any]:
+    """The figures that the project has set itself."""
+
+    def at(runtime: str, side: int, cover: Any = COVER) -> dict[str, Any]:
+        return next(
+            p for p in points if (p["runtime"], p["side"], p["cover"]) == (runtime, side, cover)
+        )
+
+    found: dict[str, Any] = {}
+    onnx = "ONNX Runtime"
+    for side in (2048, 4096):
+        if side in sides and LOW_RESOLUTION in sides:
+            point = at(onnx, side)
+            dense, small = point["ms"]["dense"], at(onnx, LOW_RESOLUTION)["ms"]["dense"]
+            found[f"ratio_dense_over_patches_{side}"] = dense / point["ms"]["patches"]
+            found[f"ratio_dense_over_patches_high_{side}"] = (dense - small) / point["stages"][
+                "high"
+            ]
+    for runtime, short in ((onnx, "onnx"), ("LiteRT", "litert")):
+        if {1024, 4096} <= set(sides):
+            first, last = at(runtime, 1024), at(runtime, 4096)
+            same = at(runtime, 4096, "same pixels")
+            found[f"ratio_4096_over_1024_same_share_{short}"] = (
+                last["ms"]["patches"] / first["ms"]["patches"]
+            )
+            found[f"ratio_4096_over_1024_same_pixels_{short}"] = (
+                same["ms"]["patches"] / first["ms"]["patches"]
+            )
+        if 2048 in sides:
+            times = at(runtime, 2048)["ms"]
+            found[f"ratio_patches_over_coarse_2048_{short}"] = times["patches"] / times["coarse"]
+    if "ratio_4096_over_1024_same_pixels_onnx" in found:
+        found["ratio_4096_over_1024_same_pixels"] = found["ratio_4096_over_1024_same_pixels_onnx"]
+    return found
+
+
+def _law(points: list[dict[str, Any]], runtime: str) -> dict[str, float]:
+    """Least squares: milliseconds = a + b · hole tokens + c · hole pixels + d · image pixels.
+
+    A hole token costs attention (b) and, by its area, copying and filtering (c).
+    """
+    chosen = [p for p in points if p["runtime"] == runtime and p["side"] > LOW_RESOLUTION]
+    rows = [
+        (1.0, p["tokens"], p["tokens"] * (p["side"] / GRID) ** 2 / 1e6, p["side"] ** 2 / 1e6)
+        for p in chosen
+    ]
+    times = np.array([p["ms"]["patches"] for p in chosen])
+    # Relative errors count alike: the small runs are the ones that have a budget.
+    weights = 1 / times
+    solved, *_ = np.linalg.lstsq(np.array(rows) * weights[:, None], times * weights, rcond=None)
+    error = np.abs(np.array(rows) @ solved / times - 1)
+    names = ("ms", "ms_per_token", "ms_per_hole_megapixel", "ms_per_megapixel")
+    law = {name: float(value) for name, value in zip(names, solved, strict=True)}
+    return law | {"median_error": float(np.median(error)), "largest_error": float(error.max())}
+
+
+def floor_ms(figures: dict[str, Any], side: int, tokens: int) -> float:
+    """The least that full resolution can take: bytes over bandwidth plus products over rate.
+
+    Bytes: each source patch with its halo is read and each patch written once, as fp32. Products:
+    a separable blur of 7 taps on the patch, a separable bicubic of 4 taps on patch and source.
+    """
+    size = PATCH * side // LOW_RESOLUTION
+    window = (size + 2 * HALO) ** 2 * 3
+    patch = size**2 * 3
+    copying = 4 * (window + patch) / figures["copy_bytes_per_s"]
+    products = (14 * patch + 8 * (patch + window)) / figures["macs_per_s"]
+    return float(1e3 * tokens * (copying + products))
+
+
+# --- Report --------------------------------------------------------------------------------------
+
+
+def report(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "# Cost against image and hole",
+        "",
+        f"Made by `make bench-scaling` on {figures['date']}; {figures['machine']}; mobile preset, "
+        "untrained weights, k = 1, budget 10 %; medians, ms. A shared machine: read ratios. "
+        "`patches` is the split pair with everything its caller does, from an 8-bit photo to the "
+        "pasted result; `gather` and `dense` are whole programs on images already made floats.",
+        "",
+        f"Copying moves {figures['copy_bytes_per_s'] / 1e9:.1f} GB/s, a matrix product does "
+        f"{figures['macs_per_s'] / 1e9:.0f} GMAC/s here.",
+        "",
+        "| runtime | side | hole | shrink | low | high | floor of high | patches | gather | dense "
+        "| coarse alone |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for point in figures["points"]:
+        times, stages = point["ms"], point["stages"]
+        cover = point["cover"] if isinstance(point["cover"], str) else f"{point['cover']} %"
+        floor = "–"
+        if stages and point["side"] > LOW_RESOLUTION:
+            least = floor_ms(figures, point["side"], point["tokens"])
+            floor = f"{least:.1f} (high is {stages['high'] / least:.1f} times)"
+        cells = [
+            point["runtime"],
+            str(point["side"]),
+            f"{cover} ({point['tokens']} tokens)",
+            *(_cell(stages, name) for name in ("shrink", "low", "high")),
+            floor,
+            *(_cell(times, name) for name in ("patches", "gather", "dense", "coarse")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| ratio | measured |", "|---|---|"]
+    lines += [f"| {k[6:]} | {v:.2f} |" for k, v in figures.items() if k.startswith("ratio_")]
+    lines += ["", "Cost law of `patches`, fitted to all its points above 512:", ""]
+    for name, law in figures["law"].items():
+        lines.append(
+            f"- {name}: {law['ms']:.1f} ms + {1e3 * law['ms_per_token']:.1f} µs a hole token + "
+            f"{law['ms_per_hole_megapixel']:.1f} ms a megapixel of hole + "
+            f"{law['ms_per_megapixel']:.2f} ms a megapixel of photo (off by "
+            f"{law['median_error']:.0%} in the median, {law['largest_error']:.0%} at most)"
+        )
+    lines += ["", "| runtime | side | peak memory MB | of it libraries |", "|---|---|---|---|"]
+    for row in figures["memory"]:
+        lines.append(
+            f"| {row['runtime']} | {row['side']} | {row['peak_bytes'] / 1e6:.0f} "
+            f"| {row['libraries_bytes'] / 1e6:.0f} |"
+        )
+    return "\n".join(lines) + "\n\n![time against side and hole](scaling.png)\n"
+
+
+def _cell(times: dict[str, float], name: str) -> str:
+    return f"{times[name]:.1f}" if name in times else "–"
+
+
+def _plot(figures: dict[str, Any], path: Path) -> None:
+    """Time against side at one cover, and against the hole at one side."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    picture, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    for runtime in RUNTIMES:
+        own = [p for p in figures["points"] if p["runtime"] == runtime]
+        for what in ("dense", "gather", "patches", "coarse"):
+            line = [
+                (p["side"], p["ms"][what]) for p in own if p["cover"] == COVER and what in p["ms"]
+            ]
+            if line:
+                left.plot(*zip(*line, strict=True), marker="o", label=f"{what}, {runtime}")
+    for side in (1024, 4096):
+        for runtime in RUNTIMES:
+            line = [
+                (p["tokens"], p["ms"]["patches"])
+                for p in figures["points"]
+                if (p["runtime"], p["side"]) == (runtime, side) and isinstance(p["cover"], int)
+            ]
+            if line:
+                right.plot(*zip(*line, strict=True), marker="o", label=f"{side}, {runtime}")
+    left.set(xscale="log", yscale="log", xlabel="side of the photo", ylabel="ms", title="hole 10 %")
+    left.set_xticks(SIDES, [str(side) for side in SIDES])
+    right.set(xlabel="hole tokens of 4096", ylabel="ms", title="hole tokens only (patches)")
+    left.legend(fontsize=7)
+    right.legend(fontsize=8)
+    picture.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
