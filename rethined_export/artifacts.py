@@ -51,7 +51,7 @@ class ExportSpec:
     @property
     def places(self) -> int:
         """K, the hole tokens a run can fill."""
-        return TOKENS * self.budget // 100
+        return -(-TOKENS * self.budget // 100)
 
     def stem(self) -> str:
         """``<model>-<preset>-<hr>-<upscale>-<precision>``; the model says if it is untrained."""

@@ -100,7 +100,8 @@ class Square:
     """A photo under the square of the token grid, reflected where it does not reach.
 
     Args:
-        photo: ``[H, W, 3]``, uint8, uint16 or float32 in [0, 1]; not copied, and pasted into.
+        photo: ``[H, W, 3]``, contiguous, uint8, uint16 or float32 in [0, 1]; not copied, and
+            pasted into.
         hole: ``[H, W]``.
         scale: s.
         top, left: where the square begins in the photo, in its pixels; negative: outside it.
@@ -113,6 +114,9 @@ class Square:
         self.rows = reflected(top, LOW_RESOLUTION * scale, photo.shape[0])
         self.columns = reflected(left, LOW_RESOLUTION * scale, photo.shape[1])
         self.full = 1.0 if photo.dtype == np.float32 else float(np.iinfo(photo.dtype).max)
+        side = self.size + 2 * HALO
+        self._photo_windows = _views(photo.reshape(len(photo), -1), side, 3 * side)
+        self._hole_windows = _views(hole, side, side)
 
     def shrink(self) -> tuple[Floats, Floats]:
         """x_LR before its hole is cut, ``[1, 3, 512, 512]``, and m_LR ``[1, 1, 512, 512]``.
@@ -132,36 +136,62 @@ class Square:
 
     def windows(self, tokens: Ints) -> tuple[Floats, Floats]:
         """Photo ``[M, e, 3, e]`` in [0, 1] and mask ``[M, e, 1, e]`` around tokens."""
-        side = self.size + 2 * HALO
-        photo = np.empty((len(tokens), side, side, 3), self.photo.dtype)
-        holes = np.empty((len(tokens), side, side), np.bool_)
-        for place, token in enumerate(tokens.tolist()):
-            down, across = divmod(token, GRID)
-            rows = _around(self.rows, down * self.size, side)
-            columns = _around(self.columns, across * self.size, side)
-            photo[place] = _window(self.photo, rows, columns)
-            holes[place] = _window(self.hole, rows, columns)
-        pixels = photo.transpose(0, 1, 3, 2).astype(np.float32, order="C")
-        if self.full != 1:
-            pixels /= np.float32(self.full)
-        return pixels, holes[:, :, None].astype(np.float32)
+        count, side = len(tokens), self.size + 2 * HALO
+        photo = np.empty((count, side, side, 3), self.photo.dtype)
+        holes = np.empty((count, side, side), np.bool_)
+        tops, lefts = self._places(tokens)
+        tops, lefts = tops - HALO, lefts - HALO
+        whole = self._covers(tops, lefts, side)
+        at = tops[whole], lefts[whole]
+        photo.reshape(count, side, 3 * side)[whole] = self._photo_windows[at[0], 3 * at[1]]
+        holes[whole] = self._hole_windows[at]
+        for place in np.flatnonzero(~whole).tolist():
+            row, column = tops[place] - self.top, lefts[place] - self.left
+            rows, down = _overlap(int(row), side, len(self.rows))
+            columns, across = _overlap(int(column), side, len(self.columns))
+            photo[place], holes[place] = 0, False  # beyond the square: of no account
+            seen = self.rows[rows], self.columns[columns]
+            photo[place][down, across] = _window(self.photo, *seen)
+            holes[place][down, across] = _window(self.hole, *seen)
+        return self._planar(photo), holes[:, :, None].astype(np.float32)
 
     def paste(self, tokens: Ints, patches: Floats) -> None:
         """Write the hole's pixels of some tokens, ``[M, p, 3, p]``, into the photo."""
-        rows_of_all = patches.reshape(-1, 3, self.size)
+        size = self.size
+        lines = patches.reshape(-1, 3, size)
         if self.full != 1:
-            rows_of_all = np.rint(np.clip(rows_of_all * np.float32(self.full), 0, self.full))
-        rows_of_all = rows_of_all.astype(self.photo.dtype, copy=False)
-        merged = cv2.merge([rows_of_all[:, channel] for channel in range(3)])
-        pixels = merged.reshape(-1, self.size, self.size, 3)
-        for place, token in enumerate(tokens.tolist()):
-            down, across = divmod(token, GRID)
-            rows, inside = _overlap(self.top + down * self.size, self.size, self.hole.shape[0])
-            columns, across_in = _overlap(
-                self.left + across * self.size, self.size, self.hole.shape[1]
-            )
-            hole = self.hole[rows, columns].view(np.uint8)
-            cv2.copyTo(pixels[place][inside, across_in], hole, self.photo[rows, columns])
+            lines = lines * np.float32(self.full)
+            np.clip(lines, 0, self.full, out=lines)
+            np.rint(lines, out=lines)
+        planes = lines.astype(self.photo.dtype, copy=False)
+        pixels = cv2.merge([planes[:, channel] for channel in range(3)])
+        pixels = pixels.reshape(-1, size, size, 3)
+        height, width = self.hole.shape
+        flags = self.hole.view(np.uint8)
+        tops, lefts = self._places(tokens)
+        for place, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
+            rows, down = _overlap(top, size, height)
+            columns, across = _overlap(left, size, width)
+            target = self.photo[rows, columns]
+            cv2.copyTo(pixels[place][down, across], flags[rows, columns], target)
+
+    def _places(self, tokens: Ints) -> tuple[Ints, Ints]:
+        """Photo row and column at which the patches of tokens begin."""
+        return tokens // GRID * self.size + self.top, tokens % GRID * self.size + self.left
+
+    def _covers(self, tops: Ints, lefts: Ints, side: int) -> Bools:
+        """Which windows the photo covers; pixels of it beyond the square are of no account."""
+        height, width = self.hole.shape
+        begins = (tops >= 0) & (lefts >= 0)
+        return np.asarray(begins & (tops + side <= height) & (lefts + side <= width), np.bool_)
+
+    def _planar(self, photo: Pixels) -> Floats:
+        """``[M, e, e, 3]`` to ``[M, e, 3, e]``, in [0, 1]."""
+        count, side = photo.shape[:2]
+        pixels = np.empty((count * side, 3, side), np.float32)
+        for channel, plane in enumerate(cv2.split(photo.reshape(count * side, side, 3))):
+            np.divide(plane, np.float32(self.full), out=pixels[:, channel])
+        return pixels.reshape(count, side, 3, side)
 
 
 def fill(pair: Pair, square: Square) -> Choice:
@@ -330,11 +360,12 @@ def _any(flags: Bools, size: int) -> Bools:
     return found
 
 
-def _around(indices: Ints, start: int, side: int) -> Ints:
-    """Indices of a patch and its halo; the nearest beyond the square, of no account there."""
-    if start >= HALO and start + side - HALO <= len(indices):
-        return indices[start - HALO : start - HALO + side]
-    return indices[np.clip(np.arange(start - HALO, start - HALO + side), 0, len(indices) - 1)]
+def _views(plane: Pixels, height: int, width: int) -> Pixels:
+    """Every window of a plane, without a copy; none where the plane is smaller."""
+    if plane.shape[0] < height or plane.shape[1] < width:
+        return np.empty((0, 0, height, width), plane.dtype)
+    found: Pixels = np.lib.stride_tricks.sliding_window_view(plane, (height, width))
+    return found
 
 
 def _window(plane: Pixels, rows: Ints, columns: Ints) -> Pixels:

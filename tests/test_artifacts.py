@@ -63,6 +63,18 @@ def signed(folder: Path, text: str | None = None) -> Path:
         ({"hr": 4096, "preset": "paper"}, "rethined-untrained-paper-4096-gather-fp32.onnx"),
         ({"top_k": 4}, "rethined-untrained-mobile-512-gather4-fp32.onnx"),
         ({"upscale": "dense"}, "rethined-untrained-mobile-512-dense-fp32.onnx"),
+        (
+            {"upscale": "patches", "budget": 10},
+            "rethined-untrained-mobile-512-patches10-fp32.onnx",
+        ),
+        (
+            {"upscale": "patches", "part": "low", "budget": 25, "top_k": 4},
+            "rethined-untrained-mobile-512-low25k4-fp32.onnx",
+        ),
+        (
+            {"upscale": "patches", "part": "patch", "hr": 2048},
+            "rethined-untrained-mobile-2048-patch-fp32.onnx",
+        ),
     ],
 )
 def test_file_names(changes: dict[str, Any], name: str) -> None:

@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from rethined_export.artifacts import Manifest, manifest_path, read_manifest
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, tflite
+from rethined_export.models.rethined import TOKENS
 from rethined_export.parity import check_parity
+from rethined_export.programs import in_place_of_whole, whole_graph
 from rethined_export.rewrite.graph import ExportGraph
 from rethined_export.scenes import default_scenes
 from rethined_export.weights import load_weights
 
 #: What an artifact may weigh, over its weights in fp32: large constants would show here.
 SIZE_RATIO = 1.15
+#: What the patch half of a pair may weigh: it holds no weights.
+PATCH_BYTES = 500_000
 #: What converters write for operators that no delegate takes or that a rewrite should have removed.
 UNWANTED = {
     "onnx": {"GatherND", "ScatterND", "ScatterElements", "EyeLike", "Range", "Col2Im"},
@@ -23,78 +28,96 @@ UNWANTED = {
 }
 
 CASES = [
-    "--hr 512",
     "--hr 512 --variant published",
-    "--hr 512 --top-k 4",
-    "--hr 1024 --variant published --top-k 4",
-    "--hr 1024 --upscale dense",
     "--hr 2048",
+    "--hr 1024 --upscale patches",
+    "--hr 1024 --upscale patches --split --top-k 4",
 ]
 SLOW_CASES = [
+    "--hr 512",
+    "--hr 1024 --variant published --top-k 4",
+    "--hr 1024 --upscale dense",
     "--hr 2048 --variant published",
     "--hr 4096",
     "--hr 4096 --variant published --top-k 4",
+    "--hr 4096 --upscale patches --split",
+    "--hr 4096 --upscale patches --hole-budget 100%",
+    "--hr 8192 --upscale patches --split",
     "--hr 1024 --preset paper",
     "--hr 1024 --preset paper --variant published",
+    "--hr 2048 --preset paper --upscale patches --split",
     "--hr 4096 --preset paper",
 ]
+Made = list[tuple[str, Path, Manifest]]
 
 
 @pytest.fixture(
     scope="module",
     params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)],
 )
-def manifests(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, Manifest]]:
-    """Artifact and manifest by target; the export itself has compared each with torch."""
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Target, artifact and manifest of each; the export itself has compared each with torch."""
     folder = tmp_path_factory.mktemp("dist")
     assert export([*request.param.split(), "--output", str(folder)]) == 0
-    made = {}
-    for name, target in TARGETS.items():
-        [path] = folder.glob(f"*{target.suffix}")
-        made[name] = (path, read_manifest(path))
-    return made
+    found = [
+        (name, path, read_manifest(path))
+        for name, target in TARGETS.items()
+        for path in sorted(folder.glob(f"*{target.suffix}"))
+    ]
+    assert len(found) == len(TARGETS) * (2 if "--split" in request.param else 1)
+    return found
 
 
-def test_every_target_equals_torch(manifests: dict[str, tuple[Path, Manifest]]) -> None:
-    for path, manifest in manifests.values():
+def test_every_artifact_equals_torch(made: Made) -> None:
+    for _, path, manifest in made:
         assert manifest.parity is not None
         assert manifest.parity["passed"]
         assert len(manifest.parity["scenes"]) >= 4
         assert manifest_path(path).is_file()
 
 
-def test_artifacts_hold_little_but_weights(manifests: dict[str, tuple[Path, Manifest]]) -> None:
-    for _, manifest in manifests.values():
-        assert manifest.spec.checkpoint is None
-        weights = load_weights(None, manifest.spec.preset, manifest.spec.variant)
-        graph = ExportGraph(weights.model, manifest.spec.hr)
-        assert manifest.bytes <= SIZE_RATIO * 4 * sum(p.numel() for p in graph.parameters())
+def test_artifacts_hold_little_but_weights(made: Made) -> None:
+    spec = made[0][2].spec
+    graph = ExportGraph(load_weights(None, spec.preset, spec.variant).model, 512)
+    weights = 4 * sum(parameter.numel() for parameter in graph.parameters())
+    for _, _, manifest in made:
+        if manifest.spec.part == "patch":  # a few matrices
+            assert manifest.bytes <= PATCH_BYTES
+        else:
+            assert manifest.bytes <= SIZE_RATIO * weights
 
 
-def test_operators_are_those_that_accelerators_take(
-    manifests: dict[str, tuple[Path, Manifest]],
-) -> None:
-    for target, (_, manifest) in manifests.items():
+def test_operators_are_those_that_accelerators_take(made: Made) -> None:
+    for target, path, manifest in made:
         assert not UNWANTED[target] & set(manifest.operators)
-    model = tflite.unpack(manifests["tflite"][0])
-    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    assert max(len(tensor.shape) for tensor in tensors if tensor.shape is not None) <= 4
-    assert schema.TensorType.INT64 not in {tensor.type for tensor in tensors}
+        if target == "tflite":
+            graphs = tflite.unpack(path).subgraphs
+            tensors = [tensor for graph in graphs for tensor in graph.tensors]
+            assert max(len(t.shape) for t in tensors if t.shape is not None) <= 4
+            assert schema.TensorType.INT64 not in {tensor.type for tensor in tensors}
 
 
-def test_stock_tflite_interpreter_agrees(
-    manifests: dict[str, tuple[Path, Manifest]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_manifests_tell_the_shapes(made: Made) -> None:
+    for target, path, manifest in made:
+        if target == "onnx":
+            graph = onnx.load(path).graph
+            for stored, told in ((graph.input, manifest.inputs), (graph.output, manifest.outputs)):
+                shapes = {
+                    v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in stored
+                }
+                assert shapes == {info.name: list(info.shape) for info in told}
+
+
+def test_stock_tflite_interpreter_agrees(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow ships an interpreter of its own, which many apps still carry."""
     tensorflow = pytest.importorskip("tensorflow")
-    path, manifest = manifests["tflite"]
-    spec = manifest.spec
     monkeypatch.setattr(tflite, "Interpreter", tensorflow.lite.Interpreter)
-    weights = load_weights(None, spec.preset, spec.variant)
-    graph = ExportGraph(weights.model, spec.hr, spec.upscale, spec.top_k)
-    scenes = list(default_scenes(spec.hr))[1:2]
-    with tflite.load(path, threads=2) as runtime:
-        report = check_parity(weights.model, graph, runtime, scenes)
-    assert not report.failures
+    for _, path, manifest in (entry for entry in made if entry[0] == "tflite"):
+        spec = manifest.spec
+        model = load_weights(None, spec.preset, spec.variant).model
+        most = spec.places if spec.part == "whole" else TOKENS
+        scenes = list(default_scenes(spec.hr, most))[1:2]
+        with tflite.load(path, threads=2) as runtime:
+            runs = in_place_of_whole(spec, model, runtime)
+            report = check_parity(model, whole_graph(spec, model), runs, scenes)
+        assert not report.failures

@@ -20,7 +20,7 @@ from rethined_export.scenes import photo_path
 #: Two orders of summation through some seventy layers, as for the rewritten graph.
 TOLERANCE = 1e-5
 BUDGET = 10
-PLACES = TOKENS * BUDGET // 100
+PLACES = -(-TOKENS * BUDGET // 100)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def pair(model) -> Callable[..., Pair]:
             program = exportable(spec, model)
             made.append(TorchRuntime(program.module, program.outputs))
         low, patch = made
-        return Pair(low, patch, hr // 512, TOKENS * budget // 100, k)
+        return Pair(low, patch, hr // 512, spec.places, k)
 
     return make
 

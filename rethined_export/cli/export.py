@@ -99,7 +99,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     _print_hints(err if options.json else out, results)
     for result in results:
         if result.failure is not None:
-            fail(f"{result.spec.target}: {result.failure}")
+            fail(f"{_name(result)}: {result.failure}")
     return max((result.exit_code for result in results), default=0)
 
 
@@ -217,7 +217,7 @@ _COLUMNS = ("target", "status", "size", "convert", "operators", "max |Δ|", "hol
 def _row(result: Exported) -> tuple[str, ...]:
     manifest = result.manifest
     if manifest is None:
-        return (result.spec.target, f"failed (exit {result.exit_code})", *["-"] * 6)
+        return (_name(result), f"failed (exit {result.exit_code})", *["-"] * 6)
     parity = manifest.parity
     figures = ["not run"] * 3
     if parity is not None:
@@ -227,13 +227,19 @@ def _row(result: Exported) -> tuple[str, ...]:
             f"{parity['index_flips']} ({parity['unexplained_flips']} unexplained)",
         ]
     return (
-        result.spec.target,
+        _name(result),
         "verified" if parity is not None else "not verified",
-        f"{manifest.bytes / 1e6:.1f} MB",
+        f"{manifest.bytes / 1e6:.2f} MB",
         f"{result.seconds:.1f} s",
         str(sum(manifest.operators.values())),
         *figures,
     )
+
+
+def _name(result: Exported) -> str:
+    """The target, and which half of a pair."""
+    spec = result.spec
+    return spec.target if spec.part == "whole" else f"{spec.target} {spec.part}"
 
 
 def _print_hints(console: Console, results: list[Exported]) -> None:
