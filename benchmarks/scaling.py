@@ -142,14 +142,18 @@ def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
         for name in RUNTIMES
         for side in sides
     ]
+    together = {
+        name: run("sides", 0, name) for name in RUNTIMES if {1024, 2048, 4096} <= set(sides)
+    }
     figures = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {THREADS} threads, {platform.system()}",
         **machine,
         "points": points,
         "memory": memory,
+        "sides": together,
     }
-    return figures | _ratios(points, sides) | {"law": {n: _law(points, n) for n in RUNTIMES}}
+    return figures | _ratios(points, together) | {"law": {n: _law(points, n) for n in RUNTIMES}}
 
 
 def _show(first: str, second: str) -> None:
@@ -219,16 +223,14 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
             if cover == COVER:
                 calls |= _others(load, base, side, shown)
                 calls["coarse"] = lambda: coarse(image=small)
+            # Dense apart, in turn with what it is compared with: it would empty every cache.
             few = {name: call for name, call in calls.items() if name != "dense"}
             times = _turn_about(few, repeats)
-            if "dense" in calls:  # seconds a run: in turn with the one it is compared with
-                times |= _turn_about(
-                    {n: calls[n] for n in ("dense", "patches")}, max(repeats // 3, 2)
-                )
+            if "dense" in calls:
+                times |= _turn_about({n: calls[n] for n in ("dense", "patches")}, repeats)
             parts = _stages(pair, square, repeats) if cover == COVER else {}
             tokens = int(shown.hole.sum()) * TOKENS // side**2
             points.append({"cover": cover, "tokens": tokens, "ms": times, "stages": parts})
-        points += _same_pixels(pair, side, repeats)
     return points
 
 
@@ -249,15 +251,31 @@ def _others(
     return calls
 
 
-def _same_pixels(pair: Pair, side: int, repeats: int) -> list[dict[str, Any]]:
-    """The hole that is a tenth of a 1024² image, at this side."""
-    tokens = round(TOKENS * COVER / 100 * (1024 / side) ** 2)
-    if side < 1024:
-        return []
-    shown = scene(side, tokens)
-    square = Square(shown.photo, shown.hole, pair.scale)
-    times = _turn_about({"patches": lambda: fill(pair, square)}, repeats)
-    return [{"cover": "same pixels", "tokens": tokens, "ms": times, "stages": {}}]
+def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float]:
+    """Milliseconds of a pair at 1024 and 4096, in turn, beside the coarse network alone.
+
+    The hole is a tenth of all tokens; at 4096 also one of as many pixels as that of 1024.
+    """
+    target = RUNTIMES[name]
+    runtime = converter(target)
+    with ExitStack() as stack:
+
+        def load(spec: ExportSpec) -> Any:
+            return stack.enter_context(runtime.load(folder / spec.file_name(), THREADS))
+
+        base = replace(_SPEC, target=target)
+        tenth = TOKENS * COVER // 100
+        calls: dict[str, Callable[[], object]] = {}
+        holes = {"1024": (1024, tenth), "2048": (2048, tenth), "4096": (4096, tenth),
+                 "4096 same pixels": (4096, round(tenth / 16))}  # fmt: skip
+        for label, (side, tokens) in holes.items():
+            shown, pair = scene(side, tokens), _pair(load, base, side)
+            calls[label] = partial(fill, pair, Square(shown.photo, shown.hole, pair.scale))
+        suffix = base.file_name().rsplit(".", 1)[1]
+        coarse = stack.enter_context(runtime.load(folder / f"coarse.{suffix}", THREADS))
+        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
+        calls["coarse"] = partial(coarse, image=small)
+        return _turn_about(calls, 3 * repeats)
 
 
 def _pair(load: Callable[[ExportSpec], Any], base: ExportSpec, side: int) -> Pair:
@@ -300,6 +318,7 @@ def _memory(side: int, folder: Path, name: str, _repeats: int) -> dict[str, floa
 _MEASUREMENTS: dict[str, Callable[[int, Path, str, int], Any]] = {
     "machine": _machine,
     "times": _times,
+    "sides": _sides,
     "memory": _memory,
 }
 
@@ -322,39 +341,25 @@ def _median(call: Callable[[], object], repeats: int) -> float:
 # --- What follows from it ------------------------------------------------------------------------
 
 
-def _ratios(points: list[dict[str, Any]], sides: list[int]) -> dict[str, Any]:
-    """The figures that the project has set itself."""
-
-    def at(runtime: str, side: int, cover: Any = COVER) -> dict[str, Any]:
-        return next(
-            p for p in points if (p["runtime"], p["side"], p["cover"]) == (runtime, side, cover)
-        )
-
-    found: dict[str, Any] = {}
-    onnx = "ONNX Runtime"
+def _ratios(points: list[dict[str, Any]], together: dict[str, Any]) -> dict[str, float]:
+    """The figures that the project has set itself; each from runs in turn in one process."""
+    found: dict[str, float] = {}
+    dense = {p["side"]: p for p in points if "dense" in p["ms"]}
     for side in (2048, 4096):
-        if side in sides and LOW_RESOLUTION in sides:
-            point = at(onnx, side)
-            dense, small = point["ms"]["dense"], at(onnx, LOW_RESOLUTION)["ms"]["dense"]
-            found[f"ratio_dense_over_patches_{side}"] = dense / point["ms"]["patches"]
-            found[f"ratio_dense_over_patches_high_{side}"] = (dense - small) / point["stages"][
-                "high"
-            ]
-    for runtime, short in ((onnx, "onnx"), ("LiteRT", "litert")):
-        if {1024, 4096} <= set(sides):
-            first, last = at(runtime, 1024), at(runtime, 4096)
-            same = at(runtime, 4096, "same pixels")
-            found[f"ratio_4096_over_1024_same_share_{short}"] = (
-                last["ms"]["patches"] / first["ms"]["patches"]
-            )
-            found[f"ratio_4096_over_1024_same_pixels_{short}"] = (
-                same["ms"]["patches"] / first["ms"]["patches"]
-            )
-        if 2048 in sides:
-            times = at(runtime, 2048)["ms"]
-            found[f"ratio_patches_over_coarse_2048_{short}"] = times["patches"] / times["coarse"]
-    if "ratio_4096_over_1024_same_pixels_onnx" in found:
-        found["ratio_4096_over_1024_same_pixels"] = found["ratio_4096_over_1024_same_pixels_onnx"]
+        if {side, LOW_RESOLUTION} <= dense.keys():
+            times, stages = dense[side]["ms"], dense[side]["stages"]
+            high = times["dense"] - dense[LOW_RESOLUTION]["ms"]["dense"]
+            found[f"ratio_dense_over_patches_{side}"] = times["dense"] / times["patches"]
+            found[f"ratio_dense_over_patches_high_{side}"] = high / stages["high"]
+    for name, times in together.items():
+        short = RUNTIMES[name]
+        found[f"ratio_4096_over_1024_same_share_{short}"] = times["4096"] / times["1024"]
+        same = times["4096 same pixels"] / times["1024"]
+        found[f"ratio_4096_over_1024_same_pixels_{short}"] = same
+        found[f"ratio_patches_over_coarse_2048_{short}"] = times["2048"] / times["coarse"]
+    if together:
+        onnx = found["ratio_4096_over_1024_same_pixels_onnx"]
+        found["ratio_4096_over_1024_same_pixels"] = onnx
     return found
 
 
@@ -414,7 +419,6 @@ def report(figures: dict[str, Any]) -> str:
     ]
     for point in figures["points"]:
         times, stages = point["ms"], point["stages"]
-        cover = point["cover"] if isinstance(point["cover"], str) else f"{point['cover']} %"
         floor = "–"
         if stages and point["side"] > LOW_RESOLUTION:
             least = floor_ms(figures, point["side"], point["tokens"])
@@ -422,7 +426,7 @@ def report(figures: dict[str, Any]) -> str:
         cells = [
             point["runtime"],
             str(point["side"]),
-            f"{cover} ({point['tokens']} tokens)",
+            f"{point['cover']} % ({point['tokens']} tokens)",
             *(_cell(stages, name) for name in ("shrink", "low", "high")),
             floor,
             *(_cell(times, name) for name in ("patches", "gather", "dense", "coarse")),
@@ -472,7 +476,7 @@ def _plot(figures: dict[str, Any], path: Path) -> None:
             line = [
                 (p["tokens"], p["ms"]["patches"])
                 for p in figures["points"]
-                if (p["runtime"], p["side"]) == (runtime, side) and isinstance(p["cover"], int)
+                if (p["runtime"], p["side"]) == (runtime, side)
             ]
             if line:
                 right.plot(*zip(*line, strict=True), marker="o", label=f"{side}, {runtime}")

@@ -64,7 +64,7 @@ class LowResolution(nn.Module):
             mask_low: m_LR ``[1, 1, 512, 512]``.
         """
         coarse, features = self.coarse_model(x_low)
-        composite = mask_low * coarse + (1 - mask_low) * x_low
+        composite = mask_low * coarse + x_low  # which is zero in the hole already
         blurred = self.blur(composite)
         high = composite - blurred
         context = self._to_grid(features[self.config.feature_stage])
