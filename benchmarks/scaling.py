@@ -92,31 +92,43 @@ def _export_all(sides: list[int], folder: Path) -> None:
         for result in export(ExportRequest(tuple(specs), folder, verify=False), _show):
             if result.failure is not None:
                 raise SystemExit(f"{result.path.name}: {result.failure}")
-        _export_coarse(target, folder)
+        _export_plain("coarse", LOW_RESOLUTION, folder, target)
+    for side in sorted({LOW_RESOLUTION, *DENSE_SIDES} & set(sides)):
+        _show("naive", f"{side} converting")
+        _export_plain("naive", side, folder, "onnx")
 
 
-def _export_coarse(target: str, folder: Path) -> None:
-    """The coarse network alone, the yardstick of the whole."""
+def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
+    """What no artifact is: the coarse network alone, or the reference as it is written.
+
+    The first is the yardstick of the whole; the second, ``naive``, is what exporting the model
+    without any rewrite gives (ONNX only: the other converters refuse it).
+    """
     import torch
 
     from rethined_export.converters import TARGETS
     from rethined_export.converters.types import Program
-    from rethined_export.rewrite.holes import HoleTokens
+    from rethined_export.models.rethined import reparameterise
     from rethined_export.weights import load_weights
 
-    class Coarse(torch.nn.Module):
+    class Plain(torch.nn.Module):
         def __init__(self, network: torch.nn.Module) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            output: torch.Tensor = self.network(image)[0]
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            made = self.network(*inputs)
+            output: torch.Tensor = made[0] if isinstance(made, tuple) else made.output
             return output
 
     model = load_weights(None, _SPEC.preset, _SPEC.variant).model
-    network = Coarse(HoleTokens(model).coarse_model).eval()
-    inputs = {"image": torch.rand(1, 3, LOW_RESOLUTION, LOW_RESOLUTION)}
-    path = folder / f"coarse{TARGETS[target].suffix}"
+    reparameterise(model)
+    inputs = {"image": torch.rand(1, 3, side, side)}
+    if what == "naive":
+        inputs["mask"] = torch.zeros(1, 1, side, side)
+        inputs["mask"][:, :, : side // 4] = 1
+    network = Plain(model if what == "naive" else model.coarse_model).eval()
+    path = folder / f"{what}-{side}{TARGETS[target].suffix}"
     converter(target).convert(Program(network, inputs, ("output",), {}), path)
 
 
@@ -214,7 +226,7 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
         base = replace(_SPEC, target=target)
         pair = _pair(load, base, side)
         suffix = base.file_name().rsplit(".", 1)[1]
-        coarse = stack.enter_context(onnx.load(folder / f"coarse.{suffix}", THREADS))
+        coarse = stack.enter_context(onnx.load(folder / f"coarse-512.{suffix}", THREADS))
         small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
         for cover in COVERS:
             shown = scene(side, TOKENS * cover // 100)
@@ -223,11 +235,15 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
             if cover == COVER:
                 calls |= _others(load, base, side, shown)
                 calls["coarse"] = lambda: coarse(image=small)
-            # Dense apart, in turn with what it is compared with: it would empty every cache.
-            few = {name: call for name, call in calls.items() if name != "dense"}
-            times = _turn_about(few, repeats)
-            if "dense" in calls:
-                times |= _turn_about({n: calls[n] for n in ("dense", "patches")}, repeats)
+                naive = folder / f"naive-{side}.onnx"
+                if target == "onnx" and naive.exists():
+                    whole = stack.enter_context(onnx.load(naive, THREADS))
+                    calls["naive"] = partial(whole, **shown.inputs)
+            # The slow ones apart, in turn with what they are compared with: they empty every cache.
+            slow = [name for name in ("dense", "naive") if name in calls]
+            times = _turn_about({n: call for n, call in calls.items() if n not in slow}, repeats)
+            for other in slow:
+                times |= _turn_about({n: calls[n] for n in (other, "patches")}, repeats)
             parts = _stages(pair, square, repeats) if cover == COVER else {}
             tokens = int(shown.hole.sum()) * TOKENS // side**2
             points.append({"cover": cover, "tokens": tokens, "ms": times, "stages": parts})
@@ -272,7 +288,7 @@ def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float
             shown, pair = scene(side, tokens), _pair(load, base, side)
             calls[label] = partial(fill, pair, Square(shown.photo, shown.hole, pair.scale))
         suffix = base.file_name().rsplit(".", 1)[1]
-        coarse = stack.enter_context(runtime.load(folder / f"coarse.{suffix}", THREADS))
+        coarse = stack.enter_context(runtime.load(folder / f"coarse-512.{suffix}", THREADS))
         small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
         calls["coarse"] = partial(coarse, image=small)
         return _turn_about(calls, 3 * repeats)
@@ -344,13 +360,14 @@ def _median(call: Callable[[], object], repeats: int) -> float:
 def _ratios(points: list[dict[str, Any]], together: dict[str, Any]) -> dict[str, float]:
     """The figures that the project has set itself; each from runs in turn in one process."""
     found: dict[str, float] = {}
-    dense = {p["side"]: p for p in points if "dense" in p["ms"]}
+    dense = {p["side"]: p for p in points if "naive" in p["ms"]}
     for side in (2048, 4096):
         if {side, LOW_RESOLUTION} <= dense.keys():
             times, stages = dense[side]["ms"], dense[side]["stages"]
-            high = times["dense"] - dense[LOW_RESOLUTION]["ms"]["dense"]
-            found[f"ratio_dense_over_patches_{side}"] = times["dense"] / times["patches"]
-            found[f"ratio_dense_over_patches_high_{side}"] = high / stages["high"]
+            for name, what in (("dense", "naive"), ("rewritten_dense", "dense")):
+                high = times[what] - dense[LOW_RESOLUTION]["ms"][what]
+                found[f"ratio_{name}_over_patches_{side}"] = times[what] / times["patches"]
+                found[f"ratio_{name}_over_patches_high_{side}"] = high / stages["high"]
     for name, times in together.items():
         short = RUNTIMES[name]
         found[f"ratio_4096_over_1024_same_share_{short}"] = times["4096"] / times["1024"]
@@ -408,14 +425,15 @@ def report(figures: dict[str, Any]) -> str:
         f"Made by `make bench-scaling` on {figures['date']}; {figures['machine']}; mobile preset, "
         "untrained weights, k = 1, budget 10 %; medians, ms. A shared machine: read ratios. "
         "`patches` is the split pair with everything its caller does, from an 8-bit photo to the "
-        "pasted result; `gather` and `dense` are whole programs on images already made floats.",
+        "pasted result; the others are whole programs on images already made floats: `gather` and "
+        "`dense` rewritten, `naive` the reference as torch exports it.",
         "",
         f"Copying moves {figures['copy_bytes_per_s'] / 1e9:.1f} GB/s, a matrix product does "
         f"{figures['macs_per_s'] / 1e9:.0f} GMAC/s here.",
         "",
         "| runtime | side | hole | shrink | low | high | floor of high | patches | gather | dense "
-        "| coarse alone |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| naive | coarse alone |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for point in figures["points"]:
         times, stages = point["ms"], point["stages"]
@@ -429,7 +447,7 @@ def report(figures: dict[str, Any]) -> str:
             f"{point['cover']} % ({point['tokens']} tokens)",
             *(_cell(stages, name) for name in ("shrink", "low", "high")),
             floor,
-            *(_cell(times, name) for name in ("patches", "gather", "dense", "coarse")),
+            *(_cell(times, name) for name in ("patches", "gather", "dense", "naive", "coarse")),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| ratio | measured |", "|---|---|"]
@@ -465,7 +483,7 @@ def _plot(figures: dict[str, Any], path: Path) -> None:
     picture, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
     for runtime in RUNTIMES:
         own = [p for p in figures["points"] if p["runtime"] == runtime]
-        for what in ("dense", "gather", "patches", "coarse"):
+        for what in ("naive", "dense", "gather", "patches", "coarse"):
             line = [
                 (p["side"], p["ms"][what]) for p in own if p["cover"] == COVER and what in p["ms"]
             ]
