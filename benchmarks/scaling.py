@@ -481,25 +481,27 @@ def _plot(figures: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     picture, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
-    for runtime in RUNTIMES:
+    dashes = dict(zip(RUNTIMES, ("-", "--"), strict=True))
+    for runtime, dash in dashes.items():
         own = [p for p in figures["points"] if p["runtime"] == runtime]
-        for what in ("naive", "dense", "gather", "patches", "coarse"):
+        for place, what in enumerate(("naive", "dense", "gather", "patches", "coarse")):
             line = [
                 (p["side"], p["ms"][what]) for p in own if p["cover"] == COVER and what in p["ms"]
             ]
             if line:
-                left.plot(*zip(*line, strict=True), marker="o", label=f"{what}, {runtime}")
-    for side in (1024, 4096):
-        for runtime in RUNTIMES:
+                left.plot(*zip(*line, strict=True), f"C{place}o{dash}", label=f"{what}, {runtime}")
+    for place, side in enumerate((1024, 4096)):
+        for runtime, dash in dashes.items():
             line = [
                 (p["tokens"], p["ms"]["patches"])
                 for p in figures["points"]
                 if (p["runtime"], p["side"]) == (runtime, side)
             ]
             if line:
-                right.plot(*zip(*line, strict=True), marker="o", label=f"{side}, {runtime}")
+                right.plot(*zip(*line, strict=True), f"C{place}o{dash}", label=f"{side}, {runtime}")
     left.set(xscale="log", yscale="log", xlabel="side of the photo", ylabel="ms", title="hole 10 %")
     left.set_xticks(SIDES, [str(side) for side in SIDES])
+    left.set_xticks([], minor=True)
     right.set(xlabel="hole tokens of 4096", ylabel="ms", title="hole tokens only (patches)")
     left.legend(fontsize=7)
     right.legend(fontsize=8)
