@@ -144,9 +144,12 @@ def dropped_bias(model: onnx.ModelProto) -> None:
 
 
 def score_scale(model: onnx.ModelProto) -> None:
-    for part in ("queries.patch.weight", "queries.context.weight"):
+    """The queries, which are the first half of what is projected."""
+    for part in ("project.patch.weight", "project.context.weight"):
         stored = named(model, part)
-        store(stored, numpy_helper.to_array(stored) * np.float32(1.01))
+        values = numpy_helper.to_array(stored).copy()
+        values[: len(values) // 2] *= np.float32(1.01)
+        store(stored, values)
 
 
 def dropped_sigmoid(model: onnx.ModelProto) -> None:
