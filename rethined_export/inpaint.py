@@ -59,6 +59,8 @@ def inpaint(
     if not hole.any():
         return photo
     crop = choose_crop(hole, side)
+    if fill_photo is not None and max(photo.height, photo.width) <= side:
+        crop = Crop(*(_start(0, n, n, side) for n in (photo.height, photo.width)), side)
     if fill_photo is not None and crop.side == side:
         return _take(photo, hole, fill_photo(_colours(photo), hole, crop.top, crop.left))
     image, mask = _cut(photo, hole, crop, side)

@@ -35,6 +35,10 @@ _STRIP = 8
 _REACH = GRID + 1
 
 
+class NothingKnownError(ValueError):
+    """The hole touches every patch, so that there is none to copy from."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A split pair, loaded.
@@ -201,7 +205,7 @@ def fill(pair: Pair, square: Square) -> Choice:
         What was copied from where.
 
     Raises:
-        ValueError: nothing but hole, so that there is nothing to copy from.
+        NothingKnownError: the hole touches every patch.
     """
     image, mask = square.shrink()
     choice = choose(pair, image, mask)
@@ -228,11 +232,11 @@ def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
         image: x_LR ``[1, 3, 512, 512]``; mask: m_LR ``[1, 1, 512, 512]``.
 
     Raises:
-        ValueError: nothing but hole.
+        NothingKnownError: the hole touches every patch.
     """
     hole = _any(mask[0, 0] > 0, PATCH).reshape(-1)
     if hole.all():
-        raise ValueError("the hole leaves no whole patch to copy from")
+        raise NothingKnownError("the hole leaves no whole patch to copy from")
     found: Choice | None = None
     for tokens, done in windows(np.flatnonzero(hole), pair.budget):
         rows = np.full(TOKENS, pair.budget, np.int32)

@@ -30,7 +30,7 @@ UNWANTED = {
 CASES = [
     "--hr 512 --variant published",
     "--hr 2048",
-    "--hr 1024 --upscale patches",
+    "--hr 512 --upscale patches",
     "--hr 1024 --upscale patches --split --top-k 4",
 ]
 SLOW_CASES = [

@@ -33,10 +33,10 @@ def artifact(folder: Path, part: str) -> Path:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Smaller than the square, odd sides, two holes, one at the border."""
-    pixels = read_photo(photo_path("coffee")).pixels[:377, :581]
+    """A little larger than the square, two holes, one at the border."""
+    pixels = np.tile(read_photo(photo_path("coffee")).pixels, (3, 2, 1))[:1041, :1103]
     hole = np.zeros(pixels.shape[:2], np.uint8)
-    hole[100:160, 200:330] = 255
+    hole[600:660, 800:930] = 255
     hole[-9:, -30:] = 255
     save_image(tmp_path / "mask.png", hole)
     return save_image(tmp_path / "photo.png", pixels)
@@ -65,6 +65,18 @@ def test_fills_what_the_whole_program_fills(
     assert not np.array_equal(own[hole], before[hole])
 
 
+def test_a_photo_smaller_than_the_square_is_padded(artifacts: Path, photo: Path) -> None:
+    """Nothing is resampled: the result is that of the caller, whose own tests compare it."""
+    before = np.array(Image.open(photo))[:377, :581]
+    hole = np.zeros((377, 581), np.uint8)
+    hole[100:160, 200:330] = 255
+    save_image(photo, before)
+    save_image(photo.with_name("mask.png"), hole)
+    own = filled(photo, artifact(artifacts, "low10"))
+    assert np.array_equal(own[hole == 0], before[hole == 0])
+    assert not np.array_equal(own[hole > 0], before[hole > 0])
+
+
 def refused(photo: Path, file: Path, capsys: Capture) -> str:
     options = [photo, photo.with_name("mask.png"), "--output", photo.with_name("filled.png")]
     assert main([*map(str, options), "--artifact", str(file)]) == 2
@@ -73,12 +85,12 @@ def refused(photo: Path, file: Path, capsys: Capture) -> str:
 
 
 def test_a_hole_over_the_budget_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
-    hole = np.zeros((377, 581), np.uint8)
-    hole[:300, :400] = 255
+    hole = np.zeros((1041, 1103), np.uint8)
+    hole[:500, :500] = 255
     save_image(photo.with_name("mask.png"), hole)
     line = refused(photo, artifact(artifacts, "patches10"), capsys)
     assert "patches more than" in line and "--hole-budget" in line and "--split" in line
-    assert filled(photo, artifact(artifacts, "low10")).shape == (377, 581, 3)
+    assert filled(photo, artifact(artifacts, "low10")).shape == (1041, 1103, 3)
 
 
 def test_patch_half_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
@@ -92,6 +104,7 @@ def test_missing_patch_half(artifacts: Path, photo: Path, tmp_path: Path, capsys
 
 
 def test_no_whole_patch_to_copy_from(artifacts: Path, photo: Path, capsys: Capture) -> None:
+    save_image(photo, np.array(Image.open(photo))[:377, :581])
     hole = np.full((377, 581), 255, np.uint8)
     hole[::16, ::16] = 0
     save_image(photo.with_name("mask.png"), hole)
