@@ -60,7 +60,8 @@ def inpaint(
         return photo
     crop = choose_crop(hole, side)
     if fill_photo is not None and max(photo.height, photo.width) <= side:
-        crop = Crop(*(_start(0, n, n, side) for n in (photo.height, photo.width)), side)
+        top, left = (_start(0, length, length, side) for length in (photo.height, photo.width))
+        crop = Crop(top, left, side)
     if fill_photo is not None and crop.side == side:
         return _take(photo, hole, fill_photo(_colours(photo), hole, crop.top, crop.left))
     image, mask = _cut(photo, hole, crop, side)
@@ -223,7 +224,7 @@ def _paste(photo: Photo, hole: Bools, crop: Crop, filled: Floats) -> Photo:
     first_row, first_column = top - crop.top, left - crop.left
     rows, columns = slice(first_row, first_row + height), slice(first_column, first_column + width)
     result: Pixels = photo.pixels.copy()
-    planes = filled.mean(axis=0, keepdims=True) if photo.colours == 1 else filled
+    planes = np.clip(filled, 0, 1).mean(axis=0, keepdims=True) if photo.colours == 1 else filled
     for channel, plane in enumerate(planes):
         values = _resize(plane, crop.side)[rows, columns][hole]
         result[inside][..., channel][hole] = np.rint(np.clip(values, 0, 1) * photo.full)

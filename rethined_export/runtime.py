@@ -177,7 +177,8 @@ class Square:
             rows, down = _overlap(top, size, height)
             columns, across = _overlap(left, size, width)
             target = self.photo[rows, columns]
-            cv2.copyTo(pixels[place][down, across], flags[rows, columns], target)
+            if target.size:  # a token may lie wholly beyond the photo
+                cv2.copyTo(pixels[place][down, across], flags[rows, columns], target)
 
     def _places(self, tokens: Ints) -> tuple[Ints, Ints]:
         """Photo row and column at which the patches of tokens begin."""
@@ -386,5 +387,6 @@ def _ascending(indices: Ints) -> bool:
 
 def _overlap(start: int, size: int, length: int) -> tuple[slice, slice]:
     """Which of 0..length a stretch covers, and which part of the stretch that is."""
-    first, last = max(start, 0), min(start + size, length)
-    return slice(first, last), slice(first - start, max(last - start, 0))
+    first = max(start, 0)
+    last = max(min(start + size, length), first)
+    return slice(first, last), slice(first - start, last - start)

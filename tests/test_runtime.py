@@ -122,6 +122,16 @@ def test_any_shape(model, pair, shape, k):
     assert np.mean(square.photo[hole] != expected[hole]) < 0.001
 
 
+def test_photo_in_the_middle_of_the_square(pair):
+    """Tokens beyond the photo, on every side, are filled nowhere."""
+    photo, hole = texture(377, 581), np.zeros((377, 581), np.bool_)
+    hole[:40, :50] = hole[-30:, 300:] = True
+    square = Square(photo.copy(), hole, 2, top=-323, left=-221)
+    fill(pair(), square)
+    assert np.array_equal(square.photo[~hole], photo[~hole])
+    assert (square.photo[hole] != photo[hole]).any(axis=1).mean() > 0.9
+
+
 def test_square_inside_a_larger_photo(model, pair):
     photo, hole = texture(1400, 1600), np.zeros((1400, 1600), np.bool_)
     hole[500:700, 600:900] = True
