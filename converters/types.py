@@ -1,14 +1,18 @@
 """What the export pipeline and the converters tell each other."""
 
+from __future__ import annotations
+
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Array = npt.NDArray[np.generic]
 #: Inputs and outputs that are images: ``[1, C, H, W]`` in torch, NHWC in a TFLite artifact.
@@ -29,7 +33,7 @@ class Program:
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
-    metadata: dict[str, str]
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class Runner(Protocol):

@@ -60,9 +60,9 @@ class ExportSpec:
             model += "-published"
         if self.checkpoint is None:
             model += "-untrained"
-        return f"{model}-{self.preset}-{self.hr}-{self._form()}-{PRECISION}"
+        return f"{model}-{self.preset}-{self.hr}-{self.form()}-{PRECISION}"
 
-    def _form(self) -> str:
+    def form(self) -> str:
         """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``patch``, ``patchk4``."""
         if self.upscale != "patches":
             return self.upscale + (str(self.top_k) if self.top_k > 1 else "")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,18 +49,8 @@ def filler(
     """
 
     def fill(image: Floats, mask: Floats) -> Floats:
-        with _scratch() as folder:
-            np.save(folder / "image.npy", image)
-            np.save(folder / "mask.npy", mask)
-            job = {
-                "artifact": None if artifact is None else str(artifact),
-                "hr": side,
-                "folder": str(folder),
-                "threads": worker_threads(),
-            }
-            run_job("fill", job, on_stage)
-            output: Floats = np.load(folder / "output.npy")
-            return output
+        job = {"artifact": None if artifact is None else str(artifact), "hr": side}
+        return _run("fill", job, {"image": image, "mask": mask}, "output", on_stage)
 
     return fill
 
@@ -72,21 +63,27 @@ def photo_filler(artifact: Path, on_stage: Callable[[str], None]) -> FillPhoto:
     """
 
     def fill(photo: Pixels, hole: Bools, top: int, left: int) -> Pixels:
-        with _scratch() as folder:
-            np.save(folder / "photo.npy", photo)
-            np.save(folder / "hole.npy", hole)
-            job = {
-                "artifact": str(artifact),
-                "top": top,
-                "left": left,
-                "folder": str(folder),
-                "threads": worker_threads(),
-            }
-            run_job("fill_photo", job, on_stage)
-            filled: Pixels = np.load(folder / "photo.npy")
-            return filled
+        job = {"artifact": str(artifact), "top": top, "left": left}
+        return _run("fill_photo", job, {"photo": photo, "hole": hole}, "photo", on_stage)
 
     return fill
+
+
+def _run(
+    job: str,
+    arguments: dict[str, Any],
+    arrays: dict[str, npt.NDArray[Any]],
+    result: str,
+    on_stage: Callable[[str], None],
+) -> npt.NDArray[Any]:
+    """Run a job that takes arrays, as files by name in a folder, and leaves its result there."""
+    with _scratch() as folder:
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+        place = {"folder": str(folder), "threads": worker_threads()}
+        run_job(job, arguments | place, on_stage)
+        made: npt.NDArray[Any] = np.load(folder / f"{result}.npy")
+        return made
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rethined_export.errors import UserError
 from rethined_export.photo import Photo, Pixels
+from rethined_export.runtime import reflected
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -37,11 +38,11 @@ class Crop:
 
     def rows(self, height: int) -> Indices:
         """The photo row of each of the crop's `side` rows; reflected where outside the photo."""
-        return _reflected(self.top, self.side, height)
+        return reflected(self.top, self.side, height)
 
     def columns(self, width: int) -> Indices:
         """The photo column of each of the crop's `side` columns; reflected where outside."""
-        return _reflected(self.left, self.side, width)
+        return reflected(self.left, self.side, width)
 
 
 def inpaint(
@@ -121,12 +122,6 @@ def _start(first: int, end: int, length: int, side: int) -> int:
     if length <= side:
         return -((side - length) // 2)  # all of the axis, padded equally at both ends
     return min(max((first + end - side) // 2, 0), length - side)
-
-
-def _reflected(start: int, side: int, length: int) -> Indices:
-    """Indices start..start+side, those outside 0..length reflected, as often as it takes."""
-    inside = np.arange(max(start, 0), min(start + side, length))
-    return np.pad(inside, (max(-start, 0), max(start + side - length, 0)), mode="reflect")
 
 
 # --- Photo to square -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rethined_export.artifacts import ExportSpec
@@ -63,8 +64,8 @@ def split_pair(artifact: Path, threads: int) -> Iterator[Pair]:
     if spec.part != "low":
         raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
     scale = spec.hr // LOW_RESOLUTION
-    ranks = f"k{spec.top_k}" if spec.top_k > 1 else ""
-    name = artifact.name.replace(f"-low{spec.budget}{ranks}-", f"-patch{ranks}-")
+    other = replace(spec, part="patch")
+    name = artifact.name.replace(f"-{spec.form()}-", f"-{other.form()}-")
     partner = artifact.with_name(name)
     if scale > 1 and (partner == artifact or not partner.exists()):
         raise UserError(f"the patch half of {artifact} is not beside it ({name})")

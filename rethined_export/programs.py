@@ -1,13 +1,13 @@
 """What each kind of artifact computes: the torch module, its inputs and outputs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rethined_export.artifacts import ExportSpec
-from rethined_export.converters.types import Array, Runner
+from rethined_export.converters.types import Array, Program, Runner
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
 from rethined_export.rewrite.dropin import HoleGraph
@@ -17,16 +17,7 @@ from rethined_export.rewrite.patches import HALO, LOW_WINDOW, PatchStage
 from rethined_export.runtime import BATCH, Pair, PairRuntime
 
 
-@dataclass(frozen=True)
-class Exportable:
-    """A module in eval mode, example inputs by name in order, and the names of its outputs."""
-
-    module: nn.Module
-    inputs: dict[str, Tensor]
-    outputs: tuple[str, ...]
-
-
-def exportable(spec: ExportSpec, model: Rethined) -> Exportable:
+def exportable(spec: ExportSpec, model: Rethined) -> Program:
     """The module that a spec asks for, with inputs to trace it by.
 
     Args:
@@ -37,7 +28,7 @@ def exportable(spec: ExportSpec, model: Rethined) -> Exportable:
     if spec.part == "patch":
         return _patch(spec)
     graph = whole_graph(spec, model)
-    return Exportable(graph, _scene(spec.hr), graph.output_names)
+    return Program(graph, _scene(spec.hr), graph.output_names)
 
 
 def whole_graph(spec: ExportSpec, model: Rethined) -> ExportGraph | HoleGraph:
@@ -55,15 +46,15 @@ def _scene(side: int) -> dict[str, Tensor]:
     return {"image": image, "mask": mask}
 
 
-def _low(spec: ExportSpec, model: Rethined) -> Exportable:
+def _low(spec: ExportSpec, model: Rethined) -> Program:
     tokens = torch.arange(spec.places, dtype=torch.int32)
     rows = torch.arange(TOKENS, dtype=torch.int32).clamp(max=spec.places)
     inputs = _scene(LOW_RESOLUTION) | {"tokens": tokens, "rows": rows}
     module = HoleTokens(model, spec.top_k)
-    return Exportable(module, inputs, ("low", "composite", "indices", "scores"))
+    return Program(module, inputs, ("low", "composite", "indices", "scores"))
 
 
-def _patch(spec: ExportSpec) -> Exportable:
+def _patch(spec: ExportSpec) -> Program:
     scale, sources = spec.hr // LOW_RESOLUTION, BATCH * spec.top_k
     window = PATCH * scale + 2 * HALO
     inputs = {
@@ -75,7 +66,7 @@ def _patch(spec: ExportSpec) -> Exportable:
     }
     if spec.top_k > 1:
         inputs["weights"] = torch.full((BATCH, spec.top_k), 1 / spec.top_k)
-    return Exportable(PatchStage(scale, spec.top_k).eval(), inputs, ("patches",))
+    return Program(PatchStage(scale, spec.top_k).eval(), inputs, ("patches",))
 
 
 class TorchRuntime:

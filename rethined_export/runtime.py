@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.converters.types import Array, Runner
+from rethined_export.errors import UserError
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -35,7 +36,7 @@ _STRIP = 8
 _REACH = GRID + 1
 
 
-class NothingKnownError(ValueError):
+class NothingKnownError(UserError, ValueError):
     """The hole touches every patch, so that there is none to copy from."""
 
 
@@ -59,11 +60,6 @@ class Pair:
     scale: int
     budget: int
     top_k: int
-
-    @property
-    def side(self) -> int:
-        """Side of the square that the token grid covers, in pixels."""
-        return LOW_RESOLUTION * self.scale
 
 
 @dataclass(frozen=True)
@@ -237,7 +233,7 @@ def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
     """
     hole = _any(mask[0, 0] > 0, PATCH).reshape(-1)
     if hole.all():
-        raise NothingKnownError("the hole leaves no whole patch to copy from")
+        raise NothingKnownError("the hole leaves no whole patch to copy from; use a smaller hole")
     found: Choice | None = None
     for tokens, done in windows(np.flatnonzero(hole), pair.budget):
         rows = np.full(TOKENS, pair.budget, np.int32)

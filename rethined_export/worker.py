@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -79,8 +80,6 @@ def _describe(error: Exception) -> dict[str, Any]:
         (UnsupportedOperatorError, OperatorError.exit_code),
         (ArtifactError, UserError.exit_code),
     ]
-    if type(error).__name__ == "NothingKnownError":  # of a module not loaded for every job
-        return {"message": f"{text}; use a smaller hole", "exit_code": UserError.exit_code}
     if isinstance(error, UserError):
         return {"message": text, "exit_code": error.exit_code}
     if isinstance(error, OSError):
@@ -103,7 +102,6 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     import torch
 
     from rethined_export.converters import converter
-    from rethined_export.converters.types import Program
     from rethined_export.programs import exportable
 
     asked = exportable(made, weights.model)
@@ -117,7 +115,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     report("converting")
     started = time.perf_counter()
     with torch.no_grad():
-        target.convert(Program(asked.module, asked.inputs, asked.outputs, metadata), Path(path))
+        target.convert(replace(asked, metadata=metadata), Path(path))
     seconds = time.perf_counter() - started
     report("reading it back")
     deployed = sum(p.numel() for p in asked.module.parameters())
