@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.artifacts import ExportSpec, Upscale
-from rethined_export.converters import converter
+from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
 from rethined_export.memory import peak_rss_bytes
 from rethined_export.runtime import (
@@ -46,8 +46,8 @@ RUNTIMES = {"ONNX Runtime": "onnx", "LiteRT": "tflite"}
 THREADS = 2
 #: The cover at which implementations and sides are compared.
 COVER = 10
-#: Sides at which the dense program runs; beyond them it needs tens of gigabytes.
-DENSE_SIDES = (1024, 2048, 4096)
+#: Sides at which whole programs run; beyond them they need tens of gigabytes.
+WHOLE_SIDES = (512, 1024, 2048, 4096)
 _SPEC = ExportSpec("onnx", "mobile", "paper", LOW_RESOLUTION, "patches", 1, None, "low", COVER)
 
 Floats = npt.NDArray[np.float32]
@@ -85,17 +85,24 @@ def _export_all(sides: list[int], folder: Path) -> None:
         for side in sides:
             if side > LOW_RESOLUTION:
                 specs.append(replace(base, hr=side, part="patch"))
-            if side <= max(DENSE_SIDES):
-                specs.append(replace(base, hr=side, upscale="gather", part="whole", budget=100))
-            if target == "onnx" and side in (*DENSE_SIDES, LOW_RESOLUTION):
-                specs.append(replace(base, hr=side, upscale="dense", part="whole", budget=100))
+            if side in WHOLE_SIDES:
+                specs += [_whole(base, side, upscale) for upscale in _wholes(target)]
         for result in export(ExportRequest(tuple(specs), folder, verify=False), _show):
             if result.failure is not None:
                 raise SystemExit(f"{result.path.name}: {result.failure}")
         _export_plain("coarse", LOW_RESOLUTION, folder, target)
-    for side in sorted({LOW_RESOLUTION, *DENSE_SIDES} & set(sides)):
+    for side in sorted(set(WHOLE_SIDES) & set(sides)):
         _show("naive", f"{side} converting")
         _export_plain("naive", side, folder, "onnx")
+
+
+def _wholes(target: str) -> tuple[Upscale, ...]:
+    """Forms of whole programs; dense ones only in ONNX, which they are compared in."""
+    return ("gather", "dense") if target == "onnx" else ("gather",)
+
+
+def _whole(base: ExportSpec, side: int, upscale: Upscale) -> ExportSpec:
+    return replace(base, hr=side, upscale=upscale, part="whole", budget=100)
 
 
 def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
@@ -106,7 +113,6 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
     """
     import torch
 
-    from rethined_export.converters import TARGETS
     from rethined_export.converters.types import Program
     from rethined_export.models.rethined import reparameterise
     from rethined_export.weights import load_weights
@@ -213,32 +219,60 @@ def scene(side: int, tokens: int) -> Scene:
     return Scene(photo, grid.repeat(size, 0).repeat(size, 1))
 
 
+class _Loader(ExitStack):
+    """Loads what one runtime runs from a folder; closes it at the end."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        super().__init__()
+        self._folder, self._target = folder, target
+        self._base = replace(_SPEC, target=target)
+
+    def pair(self, side: int) -> Pair:
+        """The split pair for one side."""
+        scale = side // LOW_RESOLUTION
+        patch = self._load(replace(self._base, hr=side, part="patch")) if scale > 1 else None
+        return Pair(self._load(self._base), patch, scale, self._base.places, 1)
+
+    def coarse(self) -> Callable[[], object]:
+        """The coarse network alone."""
+        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
+        return partial(self._open(self._plain("coarse", LOW_RESOLUTION)), image=small)
+
+    def wholes(self, side: int, shown: Scene) -> dict[str, Callable[[], object]]:
+        """Whole programs; their inputs are floats already, which a caller would have to make."""
+        if side not in WHOLE_SIDES:
+            return {}
+        programs: dict[str, Any] = {
+            upscale: self._load(_whole(self._base, side, upscale))
+            for upscale in _wholes(self._target)
+        }
+        naive = self._plain("naive", side)
+        if naive.exists():
+            programs["naive"] = self._open(naive)
+        inputs = shown.inputs
+        return {name: partial(program, **inputs) for name, program in programs.items()}
+
+    def _plain(self, what: str, side: int) -> Path:
+        return self._folder / f"{what}-{side}{TARGETS[self._target].suffix}"
+
+    def _load(self, spec: ExportSpec) -> Any:
+        return self._open(self._folder / spec.file_name())
+
+    def _open(self, path: Path) -> Any:
+        return self.enter_context(converter(self._target).load(path, THREADS))
+
+
 def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, Any]]:
     """Milliseconds of every implementation at one side; one after the other, turn about."""
-    target = RUNTIMES[name]
-    onnx = converter(target)
     points = []
-    with ExitStack() as stack:
-
-        def load(spec: ExportSpec) -> Any:
-            return stack.enter_context(onnx.load(folder / spec.file_name(), THREADS))
-
-        base = replace(_SPEC, target=target)
-        pair = _pair(load, base, side)
-        suffix = base.file_name().rsplit(".", 1)[1]
-        coarse = stack.enter_context(onnx.load(folder / f"coarse-512.{suffix}", THREADS))
-        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
+    with _Loader(folder, RUNTIMES[name]) as load:
+        pair, coarse = load.pair(side), load.coarse()
         for cover in COVERS:
             shown = scene(side, TOKENS * cover // 100)
             square = Square(shown.photo, shown.hole, pair.scale)
             calls: dict[str, Callable[[], object]] = {"patches": partial(fill, pair, square)}
             if cover == COVER:
-                calls |= _others(load, base, side, shown)
-                calls["coarse"] = lambda: coarse(image=small)
-                naive = folder / f"naive-{side}.onnx"
-                if target == "onnx" and naive.exists():
-                    whole = stack.enter_context(onnx.load(naive, THREADS))
-                    calls["naive"] = partial(whole, **shown.inputs)
+                calls |= {"coarse": coarse} | load.wholes(side, shown)
             # The slow ones apart, in turn with what they are compared with: they empty every cache.
             slow = [name for name in ("dense", "naive") if name in calls]
             times = _turn_about({n: call for n, call in calls.items() if n not in slow}, repeats)
@@ -250,54 +284,20 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
     return points
 
 
-def _others(
-    load: Callable[[ExportSpec], Any], base: ExportSpec, side: int, shown: Scene
-) -> dict[str, Callable[[], object]]:
-    """Whole programs; their inputs are floats already, which a caller would have to make."""
-    calls: dict[str, Callable[[], object]] = {}
-    programs: tuple[tuple[Upscale, tuple[int, ...]], ...] = (
-        ("gather", SIDES[:4]),
-        ("dense", (LOW_RESOLUTION, *DENSE_SIDES)),
-    )
-    for upscale, sides in programs:
-        if side in sides and (upscale == "gather" or base.target == "onnx"):
-            spec = replace(base, hr=side, upscale=upscale, part="whole", budget=100)
-            program, inputs = load(spec), shown.inputs
-            calls[upscale] = partial(program, **inputs)
-    return calls
-
-
 def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float]:
     """Milliseconds of a pair at 1024 and 4096, in turn, beside the coarse network alone.
 
     The hole is a tenth of all tokens; at 4096 also one of as many pixels as that of 1024.
     """
-    target = RUNTIMES[name]
-    runtime = converter(target)
-    with ExitStack() as stack:
-
-        def load(spec: ExportSpec) -> Any:
-            return stack.enter_context(runtime.load(folder / spec.file_name(), THREADS))
-
-        base = replace(_SPEC, target=target)
-        tenth = TOKENS * COVER // 100
-        calls: dict[str, Callable[[], object]] = {}
-        holes = {"1024": (1024, tenth), "2048": (2048, tenth), "4096": (4096, tenth),
-                 "4096 same pixels": (4096, round(tenth / 16))}  # fmt: skip
+    tenth = TOKENS * COVER // 100
+    holes = {"1024": (1024, tenth), "2048": (2048, tenth), "4096": (4096, tenth),
+             "4096 same pixels": (4096, round(tenth / 16))}  # fmt: skip
+    with _Loader(folder, RUNTIMES[name]) as load:
+        calls: dict[str, Callable[[], object]] = {"coarse": load.coarse()}
         for label, (side, tokens) in holes.items():
-            shown, pair = scene(side, tokens), _pair(load, base, side)
+            shown, pair = scene(side, tokens), load.pair(side)
             calls[label] = partial(fill, pair, Square(shown.photo, shown.hole, pair.scale))
-        suffix = base.file_name().rsplit(".", 1)[1]
-        coarse = stack.enter_context(runtime.load(folder / f"coarse-512.{suffix}", THREADS))
-        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
-        calls["coarse"] = partial(coarse, image=small)
         return _turn_about(calls, 3 * repeats)
-
-
-def _pair(load: Callable[[ExportSpec], Any], base: ExportSpec, side: int) -> Pair:
-    scale = side // LOW_RESOLUTION
-    patch = load(replace(base, hr=side, part="patch")) if scale > 1 else None
-    return Pair(load(base), patch, scale, base.places, 1)
 
 
 def _stages(pair: Pair, square: Square, repeats: int) -> dict[str, float]:
@@ -316,17 +316,11 @@ def _stages(pair: Pair, square: Square, repeats: int) -> dict[str, float]:
 
 def _memory(side: int, folder: Path, name: str, _repeats: int) -> dict[str, float]:
     """Peak resident bytes of a process that fills one photo with a pair, and of it before."""
-    target = RUNTIMES[name]
-    onnx = converter(target)
-    base = replace(_SPEC, target=target)
+    runtime = RUNTIMES[name]
+    converter(runtime)
     before = peak_rss_bytes()
-    with ExitStack() as stack:
-
-        def load(spec: ExportSpec) -> Any:
-            return stack.enter_context(onnx.load(folder / spec.file_name(), THREADS))
-
-        pair = _pair(load, base, side)
-        shown = scene(side, TOKENS * COVER // 100)
+    with _Loader(folder, runtime) as load:
+        pair, shown = load.pair(side), scene(side, TOKENS * COVER // 100)
         fill(pair, Square(shown.photo, shown.hole, pair.scale))
     return {"peak_bytes": peak_rss_bytes(), "libraries_bytes": before}
 

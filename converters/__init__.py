@@ -1,6 +1,8 @@
 """One module per target: torch program → file, and file → callable on this machine."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -44,10 +46,21 @@ def converter(target: str) -> Converter:
     """The converter of a target.
 
     Raises:
-        MissingConverterError: its packages cannot be imported.
+        MissingConverterError: the packages that run its artifacts cannot be imported.
+    """
+    with installed(target):
+        return cast(Converter, importlib.import_module(TARGETS[target].module))
+
+
+@contextmanager
+def installed(target: str) -> Iterator[None]:
+    """Imports of a target's packages; those that only a conversion needs come late.
+
+    Raises:
+        MissingConverterError: one of them cannot be imported.
     """
     try:
-        return cast(Converter, importlib.import_module(TARGETS[target].module))
+        yield
     except ImportError as error:
         raise MissingConverterError(
             f"target {target} needs {error.name or error}, which is not installed; "

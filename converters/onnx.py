@@ -7,8 +7,6 @@ from typing import Any
 
 import onnx
 import onnxruntime
-import onnxsim
-import torch
 
 from rethined_export.converters.types import Array, ArtifactError, Program
 
@@ -19,8 +17,12 @@ def convert(program: Program, path: Path) -> None:
     """Trace, export at opset 18, simplify, and write one self-contained file.
 
     Raises:
+        ImportError: onnxsim is not installed.
         RuntimeError: onnxsim's own check failed, or this process has loaded an artifact before.
     """
+    import onnxsim
+    import torch  # with onnxsim a third of a gigabyte, which running an artifact must not cost
+
     if _share_threads.cache_info().currsize:
         raise RuntimeError("onnxsim cannot run once a session is loaded; convert in a new process")
     exported = torch.onnx.export(

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import litert_torch
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
@@ -21,7 +20,12 @@ def convert(program: Program, path: Path) -> None:
 
     litert-torch lowers a table look-up to EMBEDDING_LOOKUP, which GPU delegates refuse; GATHER is
     the same read with its two inputs swapped. It also names tensors by number.
+
+    Raises:
+        ImportError: litert-torch is not installed.
     """
+    import litert_torch  # half a gigabyte, which running an artifact must not cost
+
     images = [
         [place for place, name in enumerate(names) if name in IMAGES]
         for names in (program.inputs, program.outputs)

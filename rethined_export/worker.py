@@ -101,7 +101,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     weights, made = _load(spec, threads)
     import torch
 
-    from rethined_export.converters import converter
+    from rethined_export.converters import converter, installed
     from rethined_export.programs import exportable
 
     asked = exportable(made, weights.model)
@@ -114,7 +114,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     target = converter(made.target)
     report("converting")
     started = time.perf_counter()
-    with torch.no_grad():
+    with torch.no_grad(), installed(made.target):
         target.convert(replace(asked, metadata=metadata), Path(path))
     seconds = time.perf_counter() - started
     report("reading it back")

@@ -83,7 +83,9 @@ def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read checkpoint {path}: {error.strerror}; check the name and the folder"
+        ) from error
     if not data:
         raise CheckpointError(f"checkpoint {path} is empty (0 bytes); copy or download it again")
     return data

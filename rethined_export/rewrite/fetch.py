@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rethined_export.rewrite.tokens import token_places
+
 #: Pixels of an image that one look-up reads: no tensor has to be copied to be read so.
 CHUNK = 8
 
@@ -34,9 +36,7 @@ class PatchFetch(nn.Module):
         super().__init__()
         self.channels, self.patch, self.halo = channels, patch, halo
         self.side = patch * grid + 2 * margin
-        token = torch.arange(grid * grid)
-        # A table of floats, as in PatchGather: no integer division on any target.
-        self.register_buffer("places", torch.stack([token // grid, token % grid], dim=1).float())
+        self.register_buffer("places", token_places(grid))
         around = 1 if halo else 0
         self.width = patch // CHUNK + 2 * around
         lines = torch.arange(margin - halo, margin + patch + halo, dtype=torch.int32)

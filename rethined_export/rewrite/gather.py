@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rethined_export.rewrite.tokens import token_places
+
 
 class PatchGather(nn.Module):
     """Twin of ``fold(A @ unfold(x))`` for maps with k non-zero weights a row.
@@ -25,13 +27,9 @@ class PatchGather(nn.Module):
     def __init__(self, patch: int, grid: int) -> None:
         super().__init__()
         self.patch, self.grid, self.side = patch, grid, patch * grid
-        token = torch.arange(grid * grid)
-        # Row and column of each token in the grid. A look-up of floats: Core ML divides integers as
-        # floats, wrong in fp16 beyond 2048, and TFLite refuses to look integers up.
-        places = torch.stack([token // grid, token % grid], dim=1).float()
         rows = torch.arange(patch, dtype=torch.int32) * grid
         planes = torch.arange(3, dtype=torch.int32) * self.side * grid
-        self.register_buffer("places", places)
+        self.register_buffer("places", token_places(grid))
         self.register_buffer("row_offsets", rows.reshape(1, patch, 1))
         self.register_buffer("plane_offsets", planes.reshape(3, 1, 1))
 

@@ -1,15 +1,16 @@
 """The program that is exported: the reference model, rewritten operator by operator."""
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
-from rethined_export.models.rethined.config import TOKENS
+from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
 from rethined_export.rewrite.antialias import AntialiasedDownsample
 from rethined_export.rewrite.bicubic import BicubicUpsample
 from rethined_export.rewrite.gather import PatchGather
@@ -37,6 +38,15 @@ class Scene:
     scores: Tensor
 
 
+def joint_values(model: Rethined) -> nn.Conv2d:
+    """The published variant's value and output projections as one 1×1 convolution of tokens."""
+    head = model.generator.multihead_attention
+    values = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 1, bias=False)
+    joined = head.fc.weight.double() @ head.w_vs.weight.double()
+    values.weight.data = joined.float()[:, :, None, None]
+    return values
+
+
 class ExportGraph(LowResolution):
     """RETHINED for one resolution, equal to the reference with the same k.
 
@@ -49,6 +59,9 @@ class ExportGraph(LowResolution):
 
     def __init__(self, model: Rethined, hr: int, upscale: Whole = "gather", top_k: int = 1):
         super().__init__(model)
+        self.coherence = copy.deepcopy(model.generator.final_conv)
+        if not self.paper:
+            self.values = joint_values(model)
         self.hr, self.scale = hr, hr // LOW_RESOLUTION
         self.upscale, self.top_k = upscale, top_k
         self.gather_low = PatchGather(PATCH, GRID)

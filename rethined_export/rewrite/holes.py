@@ -54,7 +54,6 @@ class HoleTokens(LowResolution):
         self.mix.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
         assert convolution.bias is not None
         self.mix.bias.data = convolution.bias.data[order]
-        del self.coherence
         self.register_buffer("near", neighbours())
         self.fetch = PatchFetch(3, PATCH, GRID)
         self.fetch_mask = PatchFetch(1, PATCH, GRID)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import Rethined, reparameterise
-from rethined_export.models.rethined.config import PATCH, PATCH_SIZE, STAGE_STRIDES, TOKENS
+from rethined_export.models.rethined.config import PATCH, STAGE_STRIDES, TOKENS
 from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.tokens import TokenProjection
 
@@ -32,7 +32,7 @@ class Look:
 
 
 class LowResolution(nn.Module):
-    """Coarse model, attention projections, blur and coherence layer, ready for export.
+    """Coarse model, attention projections and blur, ready for export.
 
     Args:
         model: reference in eval mode; it is copied and re-parameterised.
@@ -45,15 +45,10 @@ class LowResolution(nn.Module):
         self.config = model.config
         self.paper = model.config.variant == "paper"
         self.coarse_model = model.coarse_model
-        self.coherence = model.generator.final_conv
         head = model.generator.multihead_attention
         # Queries and keys in one convolution: each alone would read the image again.
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
-        if not self.paper:
-            self.values = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 1, bias=False)
-            joined = head.fc.weight.double() @ head.w_vs.weight.double()
-            self.values.weight.data = joined.float()[:, :, None, None]
         self.blur = SeparableBlur()
 
     def look(self, x_low: Tensor, mask_low: Tensor) -> Look:

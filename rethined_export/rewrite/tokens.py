@@ -40,6 +40,16 @@ def unfold_grid(x: Tensor, patch: int) -> Tensor:
     return x.reshape(1, channels * patch * patch, rows, columns)
 
 
+def token_places(grid: int) -> Tensor:
+    """Row and column of each token in the grid, ``[grid², 2]``, for a look-up.
+
+    Floats: Core ML divides integers as floats, wrong in fp16 beyond 2048, and TFLite refuses to
+    look integers up.
+    """
+    token = torch.arange(grid * grid)
+    return torch.stack([token // grid, token % grid], dim=1).float()
+
+
 def spread_flags(hole: Tensor, patch: int) -> Tensor:
     """Token flags ``[1, 1, g, g]`` over the pixels of their patches, ``[1, 1, g·p, g·p]``."""
     return F.interpolate(hole, scale_factor=float(patch), mode="nearest")
