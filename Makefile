@@ -26,7 +26,7 @@ test: $(READY) ## all tests but the slow ones
 	$(BIN)/python -m pytest --durations 15
 
 test-slow: $(READY) ## 4096 and paper-preset cases
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 1800 -o faulthandler_timeout=0
 
 check: $(READY) ## what CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check .
