@@ -134,8 +134,12 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
         inputs["mask"] = torch.zeros(1, 1, side, side)
         inputs["mask"][:, :, : side // 4] = 1
     network = Plain(model if what == "naive" else model.coarse_model).eval()
-    path = folder / f"{what}-{side}{TARGETS[target].suffix}"
-    converter(target).convert(Program(network, inputs, ("output",), {}), path)
+    program = Program(network, inputs, ("output",))
+    converter(target).convert(program, _plain_path(what, side, folder, target))
+
+
+def _plain_path(what: str, side: int, folder: Path, target: str) -> Path:
+    return folder / f"{what}-{side}{TARGETS[target].suffix}"
 
 
 def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
@@ -253,7 +257,7 @@ class _Loader(ExitStack):
         return {name: partial(program, **inputs) for name, program in programs.items()}
 
     def _plain(self, what: str, side: int) -> Path:
-        return self._folder / f"{what}-{side}{TARGETS[self._target].suffix}"
+        return _plain_path(what, side, self._folder, self._target)
 
     def _load(self, spec: ExportSpec) -> Any:
         return self._open(self._folder / spec.file_name())
