@@ -235,7 +235,7 @@ class _Loader(ExitStack):
         """The split pair for one side."""
         scale = side // LOW_RESOLUTION
         patch = self._load(replace(self._base, hr=side, part="patch")) if scale > 1 else None
-        return Pair(self._load(self._base), patch, scale, self._base.places, 1)
+        return Pair(self._load(self._base), patch, scale, self._base.places, 1, coherence=True)
 
     def coarse(self) -> Callable[[], object]:
         """The coarse network alone."""

@@ -70,7 +70,8 @@ def split_pair(artifact: Path, threads: int) -> Iterator[Pair]:
     if scale > 1 and (partner == artifact or not partner.exists()):
         raise UserError(f"the patch half of {artifact} is not beside it ({name})")
     target = converter(target_of(artifact))
+    coherence = target.metadata(artifact)["rethined.coherence"] == "true"
     with ExitStack() as stack:
         low = stack.enter_context(target.load(artifact, threads))
         patch = stack.enter_context(target.load(partner, threads)) if scale > 1 else None
-        yield Pair(low, patch, scale, spec.places, spec.top_k)
+        yield Pair(low, patch, scale, spec.places, spec.top_k, coherence)

@@ -47,10 +47,11 @@ def _scene(side: int) -> dict[str, Tensor]:
 
 
 def _low(spec: ExportSpec, model: Rethined) -> Program:
-    tokens = torch.arange(spec.places, dtype=torch.int32)
-    rows = torch.arange(TOKENS, dtype=torch.int32).clamp(max=spec.places)
-    inputs = _scene(LOW_RESOLUTION) | {"tokens": tokens, "rows": rows}
+    inputs = _scene(LOW_RESOLUTION)
+    inputs["tokens"] = torch.arange(spec.places, dtype=torch.int32)
     module = HoleTokens(model, spec.top_k)
+    if module.coherent:
+        inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=spec.places)
     return Program(module, inputs, ("low", "composite", "indices", "scores"))
 
 
@@ -96,5 +97,12 @@ def in_place_of_whole(spec: ExportSpec, model: Rethined, runtime: Runner) -> Run
     twin = TorchRuntime(other.module, other.outputs)
     low, patch = (runtime, twin) if spec.part == "low" else (twin, runtime)
     scale = spec.hr // LOW_RESOLUTION
-    pair = Pair(low, patch if scale > 1 else None, scale, spec.places, spec.top_k)
+    pair = Pair(
+        low,
+        patch if scale > 1 else None,
+        scale,
+        spec.places,
+        spec.top_k,
+        model.config.coherence,
+    )
     return PairRuntime(pair, runtime.name)

@@ -46,13 +46,15 @@ class Pair:
 
     Attributes:
         low: takes ``image`` ``[1, 3, 512, 512]``, ``mask`` ``[1, 1, 512, 512]``, ``tokens``
-            ``[K]``, ``rows`` ``[4096]``; gives ``low`` ``[K, 8, 3, 8]``, ``composite``
-            ``[1, 3, 512, 512]``, ``indices`` and ``scores`` ``[1, K, k]``.
+            ``[K]`` and, with a coherence layer, ``rows`` ``[4096]``; gives ``low``
+            ``[K, 8, 3, 8]``, ``composite`` ``[1, 3, 512, 512]``, ``indices`` and ``scores``
+            ``[1, K, k]``.
         patch: takes ``sources`` ``[B·k, e, 3, e]``, ``holes`` ``[B·k, e, 1, e]``, ``low_sources``
             ``[B·k, 14, 3, 14]``, ``edges`` ``[B·k, 2]``, ``low_targets`` ``[B, 14, 3, 14]`` and,
             if k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
         scale: s; the pair fills photos of up to 512·s pixels a side.
         budget: K. top_k: k. B is 32.
+        coherence: the low program has a coherence layer, which looks at a token's neighbours.
     """
 
     low: Runner
@@ -60,6 +62,7 @@ class Pair:
     scale: int
     budget: int
     top_k: int
+    coherence: bool
 
 
 @dataclass(frozen=True)
@@ -235,12 +238,15 @@ def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
     if hole.all():
         raise NothingKnownError("the hole leaves no whole patch to copy from; use a smaller hole")
     found: Choice | None = None
-    for tokens, done in windows(np.flatnonzero(hole), pair.budget):
-        rows = np.full(TOKENS, pair.budget, np.int32)
-        rows[tokens] = np.arange(len(tokens))
+    reach = _REACH if pair.coherence else 0
+    for tokens, done in windows(np.flatnonzero(hole), pair.budget, reach):
         listed = np.zeros(pair.budget, np.int32)
         listed[: len(tokens)] = tokens
-        made = pair.low(image=image, mask=mask, tokens=listed, rows=rows)
+        inputs: dict[str, Array] = {"image": image, "mask": mask, "tokens": listed}
+        if pair.coherence:
+            inputs["rows"] = np.full(TOKENS, pair.budget, np.int32)
+            inputs["rows"][tokens] = np.arange(len(tokens))
+        made = pair.low(**inputs)
         if found is None:
             found = Choice(
                 hole,
@@ -253,14 +259,15 @@ def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
     return found
 
 
-def windows(tokens: Ints, budget: int) -> Iterator[tuple[Ints, Bools]]:
+def windows(tokens: Ints, budget: int, reach: int) -> Iterator[tuple[Ints, Bools]]:
     """Parts of a list of hole tokens for the low program, and which of each part it fills exactly.
 
-    A token needs its neighbours in the same part: parts overlap, so that every token is exact in
-    one.
+    The coherence layer needs a token's neighbours in the same part: parts overlap, so that every
+    token is exact in one.
 
     Args:
-        tokens: ascending. budget: K, more than twice 65.
+        tokens: ascending. budget: K, more than twice the reach.
+        reach: how far a token's neighbours lie from it in the list of all; 0 if none is needed.
     """
     start = 0
     while True:
@@ -268,14 +275,14 @@ def windows(tokens: Ints, budget: int) -> Iterator[tuple[Ints, Bools]]:
         end = start + len(part)
         done = np.ones(len(part), np.bool_)
         if start > 0:
-            done &= part - _REACH > tokens[start - 1]
+            done &= part - reach > tokens[start - 1]
         if end < len(tokens):
-            done &= part + _REACH < tokens[end]
+            done &= part + reach < tokens[end]
         yield part, done
         if end == len(tokens):
             return
         following = tokens[start + np.flatnonzero(done)[-1] + 1]
-        start = int(np.searchsorted(tokens, following - _REACH))
+        start = int(np.searchsorted(tokens, following - reach))
 
 
 def _note(found: Choice, made: dict[str, Array], tokens: Ints, done: Bools) -> None:

@@ -108,6 +108,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     metadata = {
         "rethined.spec": json.dumps({**spec, "checkpoint": weights.name}, sort_keys=True),
         "rethined.weights_sha256": weights.sha256,
+        "rethined.coherence": json.dumps(weights.model.config.coherence),
         "rethined.mask_polarity": "1 = hole, 0 = known",
         "rethined.value_range": "image RGB in [0, 1]",
     }

@@ -37,7 +37,7 @@ def pair(model) -> Callable[..., Pair]:
             program = exportable(spec, model)
             made.append(TorchRuntime(program.module, program.outputs))
         low, patch = made
-        return Pair(low, patch, hr // 512, spec.places, k)
+        return Pair(low, patch, hr // 512, spec.places, k, model.config.coherence)
 
     return make
 
@@ -200,16 +200,18 @@ def test_shrinking_equals_pooling(scale, kind, seed):
 @given(
     share=st.floats(0.01, 1.0),
     budget=st.integers(200, 1000),
+    coherence=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_every_hole_token_is_exact_in_one_part(share, budget, seed):
+def test_every_hole_token_is_exact_in_one_part(share, budget, coherence, seed):
+    """With a coherence layer, its neighbours are in the same part; without, no part overlaps."""
     flags = np.random.default_rng(seed).random(TOKENS) < share
     tokens = np.flatnonzero(flags)
     finished: list[int] = []
-    for part, done in windows(tokens, budget):
+    for part, done in windows(tokens, budget, GRID + 1 if coherence else 0):
         assert len(part) <= budget
         listed = set(part.tolist())
-        for token in part[done].tolist():
+        for token in part[done].tolist() if coherence else ():
             row, column = divmod(token, GRID)
             around = {
                 (row + down) * GRID + column + across
@@ -218,5 +220,7 @@ def test_every_hole_token_is_exact_in_one_part(share, budget, seed):
                 if 0 <= row + down < GRID and 0 <= column + across < GRID
             }
             assert {near for near in around if flags[near]} <= listed
+        assert coherence or done.all()
         finished += part[done].tolist()
     assert set(finished) == set(tokens.tolist())
+    assert coherence or len(finished) == len(tokens)

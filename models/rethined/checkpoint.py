@@ -147,7 +147,8 @@ def _derived_config(start: RethinedConfig, state: dict[str, Tensor]) -> Rethined
         found = re.compile(pattern)
         return sorted({int(m[1]) for key in state if (m := found.search(key))})
 
-    widths = [len(state[f"{encoder}stage0.{layer}.weight"])]
+    first = state[f"{encoder}stage0.{layer}.weight"]
+    widths, channels = [len(first)], first.shape[1]
     blocks, gates = [1], [0]
     for stage in range(1, 5):
         layers = numbers(rf"^coarse_model\.model\.stage{stage}\.(\d+)\.")
@@ -178,6 +179,8 @@ def _derived_config(start: RethinedConfig, state: dict[str, Tensor]) -> Rethined
         decoder_widths=tuple(outputs),
         feature_stage=stage,
         d_k=len(queries),
+        start="zeros" if channels == 3 else "push-pull",
+        coherence=start.variant == "published" or any(".final_conv." in key for key in state),
         deployed=deployed,
     )
 

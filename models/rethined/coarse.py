@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from rethined_export.models.rethined.config import RethinedConfig
 from rethined_export.models.rethined.mobileone import MobileOneBlock, MobileOneEncoder
+from rethined_export.models.rethined.push_pull import push_pull
 
 
 class CoarseModel(nn.Module):
@@ -17,15 +18,28 @@ class CoarseModel(nn.Module):
         super().__init__()
         self.model = MobileOneEncoder(config)
         layers = _separable(config) if config.decoder == "separable" else _transposed(config)
-        self.decoder = config.decoder
+        self.decoder, self.start = config.decoder, config.start
         for name, layer in layers.items():
             self.add_module(name, layer)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Args: x ``[1, 3, 512, 512]`` in [0, 1]. Returns: image alike in [0, 1], five features."""
-        features = self.model(x)
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Paint the hole.
+
+        Args:
+            x: ``[B, 3, H, H]`` in [0, 1], zero in the hole.
+            mask: ``[B, 1, H, H]``, 1 = hole.
+
+        Returns:
+            The image ``[B, 3, H, H]``, in [0, 1] or, from a push–pull fill, near it; and the
+            encoder's five features.
+        """
         run = self._separable if self.decoder == "separable" else self._transposed
-        return torch.sigmoid(run(features)), features
+        if self.start == "zeros":
+            features = self.model(x)
+            return torch.sigmoid(run(features)), features
+        fill = push_pull(x, mask)
+        features = self.model(torch.cat([fill, mask], dim=1))
+        return fill + run(features), features
 
     def _transposed(self, features: list[Tensor]) -> Tensor:
         out = features[4]

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 Variant = Literal["paper", "published"]
 Decoder = Literal["separable", "transposed"]
+Start = Literal["zeros", "push-pull"]
 
 VARIANTS: tuple[Variant, ...] = ("paper", "published")
 
@@ -35,6 +36,10 @@ class RethinedConfig:
         decoder_widths: output channels of d4, d3, d2, d1 (d0 ends in RGB).
         feature_stage: encoder stage whose features join the patch tokens.
         d_k: channels of queries and keys.
+        start: what the coarse model is given in the hole. ``zeros``, and it paints the image
+            itself; or ``push-pull``, a smooth fill and the mask, and it predicts what to add.
+        coherence: a coherence layer follows the token mixing (``paper`` variant only: the
+            published one always has it).
         deployed: the MobileOne blocks are re-parameterised to one convolution each.
     """
 
@@ -48,12 +53,19 @@ class RethinedConfig:
     decoder_widths: tuple[int, ...]
     feature_stage: int
     d_k: int
+    start: Start = "zeros"
+    coherence: bool = True
     deployed: bool = False
 
     @property
     def token_size(self) -> int:
         """Numbers in one attention token: an RGB patch and the features beside it."""
         return PATCH_SIZE + self.widths[self.feature_stage]
+
+    @property
+    def coarse_inputs(self) -> int:
+        """Channels that the coarse model takes: RGB, and the mask where a fill hides the hole."""
+        return 3 if self.start == "zeros" else 4
 
 
 PRESETS: dict[str, RethinedConfig] = {

@@ -31,9 +31,10 @@ def untrained(config: RethinedConfig, seed: int = 0) -> Rethined:
         images, mask = _calibration_scenes()
     model.eval()
     with torch.no_grad():
-        masked = (images * (1 - mask))[:, :, ::2, ::2]
-        _calibrate_norms(model, masked)
-        _calibrate_output(model, masked)
+        half = mask[:, :, ::2, ::2].expand(2, -1, -1, -1)
+        masked = images[:, :, ::2, ::2] * (1 - half)
+        _calibrate_norms(model, masked, half)
+        _calibrate_output(model, masked, half)
         _calibrate_attention(model, images[:1], mask)
     return model.requires_grad_(False)
 
@@ -70,11 +71,12 @@ def _initialise(model: Rethined) -> None:
                 layer.weight.add_(torch.randn(PATCH_SIZE, PATCH_SIZE), alpha=0.01)
         # Near identity: σ(4(x − ½)) follows x through the middle of its range.
         coherence = model.generator.coherence
-        assert coherence.bias is not None
-        coherence.weight.mul_(0.1)
-        centre = coherence.weight[:, :, 1, 1]
-        centre.copy_(centre + 4 * torch.eye(PATCH_SIZE))
-        coherence.bias.fill_(-2)
+        if coherence is not None:
+            assert coherence.bias is not None
+            coherence.weight.mul_(0.1)
+            centre = coherence.weight[:, :, 1, 1]
+            centre.copy_(centre + 4 * torch.eye(PATCH_SIZE))
+            coherence.bias.fill_(-2)
 
 
 def _calibration_scenes() -> tuple[Tensor, Tensor]:
@@ -91,7 +93,7 @@ def _calibration_scenes() -> tuple[Tensor, Tensor]:
     return images, mask
 
 
-def _calibrate_norms(model: Rethined, x: Tensor) -> None:
+def _calibrate_norms(model: Rethined, x: Tensor, mask: Tensor) -> None:
     """Set each norm's running statistics to those of its own input, first layer first.
 
     Nearly constant channels get a variance floor: dividing by their own would magnify rounding.
@@ -106,20 +108,20 @@ def _calibrate_norms(model: Rethined, x: Tensor) -> None:
 
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     handles = [norm.register_forward_pre_hook(observe) for norm in norms]
-    model.coarse_model(x)
+    model.coarse_model(x, mask)
     for handle in handles:
         handle.remove()
 
 
-def _calibrate_output(model: Rethined, x: Tensor) -> None:
-    """Scale the last layer so that the coarse sigmoid sees values of deviation 1, mean 0."""
+def _calibrate_output(model: Rethined, x: Tensor, mask: Tensor) -> None:
+    """Scale the last layer: mean 0, deviation 1 before a sigmoid, a tenth where a fill is added."""
     last = model.coarse_model.d0
     assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d) and last.bias is not None
     seen: list[Tensor] = []
     handle = last.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
-    model.coarse_model(x)
+    model.coarse_model(x, mask)
     handle.remove()
-    scale = 1 / seen[0].std()
+    scale = (1.0 if model.config.start == "zeros" else 0.1) / seen[0].std()
     last.weight.mul_(scale)
     last.bias.sub_(seen[0].mean()).mul_(scale)
 

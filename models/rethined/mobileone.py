@@ -141,7 +141,7 @@ class MobileOneEncoder(nn.Module):
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
         self.stage0 = MobileOneBlock(
-            3,
+            config.coarse_inputs,
             config.widths[0],
             3,
             stride=2,
@@ -152,7 +152,7 @@ class MobileOneEncoder(nn.Module):
             setattr(self, f"stage{stage}", _stage(config, stage))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """``[1, 3, H, W]`` → five maps ``[1, widths[i], H/2^(i+1), W/2^(i+1)]``."""
+        """``[1, C, H, W]`` → five maps ``[1, widths[i], H/2^(i+1), W/2^(i+1)]``."""
         features = []
         for stage in range(5):
             x = getattr(self, f"stage{stage}")(x)

@@ -57,12 +57,16 @@ class NeuralPatchMatch(nn.Module):
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
         self.multihead_attention = PatchAttention(config)
-        coherence = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 3, padding=1, padding_mode="reflect")
-        self.final_conv = nn.Sequential(coherence, nn.Sigmoid())
+        self.final_conv = nn.Sequential()
+        if config.coherence:
+            coherence = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 3, padding=1, padding_mode="reflect")
+            self.final_conv = nn.Sequential(coherence, nn.Sigmoid())
 
     @property
-    def coherence(self) -> nn.Conv2d:
-        """The coherence layer's convolution."""
+    def coherence(self) -> nn.Conv2d | None:
+        """The coherence layer's convolution, if there is such a layer."""
+        if not len(self.final_conv):
+            return None
         convolution = self.final_conv[0]
         assert isinstance(convolution, nn.Conv2d)
         return convolution
@@ -102,7 +106,7 @@ class Rethined(nn.Module):
                 f"and a multiple of {LOW_RESOLUTION}"
             )
         x_low, mask_low, hole = self.downsample(image, mask, scale)
-        coarse, features = self.coarse_model(x_low)
+        coarse, features = self.coarse_model(x_low, mask_low)
         composite = mask_low * coarse + (1 - mask_low) * x_low
         scores = self.scores(composite, features, hole)
         attention, used = attention_map(scores, hole, top_k, indices)
@@ -159,7 +163,7 @@ class Rethined(nn.Module):
         return base + fold(a @ unfold(high, patch), patch, side, side)
 
     def _coherence(self, tokens: Tensor) -> Tensor:
-        """3×3 convolution over the token grid, sigmoid, fold."""
+        """3×3 convolution over the token grid, sigmoid, fold; without the layer, fold alone."""
         grid = tokens.T.reshape(1, PATCH_SIZE, GRID, GRID)
         out = self.generator.final_conv(grid).flatten(2)[0].T
         return fold(out, PATCH, LOW_RESOLUTION, LOW_RESOLUTION)

@@ -28,6 +28,18 @@ def neighbours() -> Tensor:
     return F.unfold(padded, 3)[0].T
 
 
+def _as_linear(convolution: torch.nn.Conv2d) -> torch.nn.Linear:
+    """The coherence layer over nine patches laid end to end."""
+    # Patches are read row by row, each row with its three channels; the layer has them first.
+    order = torch.arange(PATCH_SIZE).reshape(3, PATCH, PATCH).transpose(0, 1).flatten()
+    weight = convolution.weight[order][:, order]
+    linear = torch.nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
+    linear.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
+    assert convolution.bias is not None
+    linear.bias.data = convolution.bias.data[order]
+    return linear
+
+
 class HoleTokens(LowResolution):
     """The low-resolution part for a list of hole tokens, equal to the dense one on those.
 
@@ -46,31 +58,28 @@ class HoleTokens(LowResolution):
         if not self.paper:
             raise ValueError("the published variant changes every token, not only the hole's")
         self.top_k = top_k
-        convolution = model.generator.coherence
-        # Patches are read row by row, each row with its three channels; the layer has them first.
-        order = torch.arange(PATCH_SIZE).reshape(3, PATCH, PATCH).transpose(0, 1).flatten()
-        weight = convolution.weight[order][:, order]
-        self.mix = torch.nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
-        self.mix.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
-        assert convolution.bias is not None
-        self.mix.bias.data = convolution.bias.data[order]
-        self.register_buffer("near", neighbours())
+        self.coherent = self.config.coherence
+        if model.generator.coherence is not None:
+            self.mix = _as_linear(model.generator.coherence)
+            self.register_buffer("near", neighbours())
         self.fetch = PatchFetch(3, PATCH, GRID)
         self.fetch_mask = PatchFetch(1, PATCH, GRID)
         self.eval().requires_grad_(False)
 
     def forward(
-        self, image: Tensor, mask: Tensor, tokens: Tensor, rows: Tensor
+        self, image: Tensor, mask: Tensor, tokens: Tensor, rows: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Fill hole tokens at low resolution.
 
-        A token is filled exactly where all hole tokens among its eight neighbours are in the list.
+        With a coherence layer, a token is filled exactly where all hole tokens among its eight
+        neighbours are in the list.
 
         Args:
             image: x_LR ``[1, 3, 512, 512]`` in [0, 1]; what lies in the hole is not read.
             mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
             tokens: hole tokens, int32 ``[K]``; spare places may repeat any token.
-            rows: place of every token in the list, K where it is not in it, int32 ``[N]``.
+            rows: place of every token in the list, K where it is not in it, int32 ``[N]``; for the
+                coherence layer, if there is one.
 
         Returns:
             Patches of x̂_LR ``[K, 8, 3, 8]``, the coarse image x_c ``[1, 3, 512, 512]``, keys int32
@@ -87,15 +96,16 @@ class HoleTokens(LowResolution):
         look: Look,
         mask: Tensor,
         tokens: Tensor,
-        rows: Tensor,
+        rows: Tensor | None,
         indices: Tensor,
         scores: Tensor,
     ) -> Tensor:
         """Patches of x̂_LR ``[K, 8, 3, 8]`` once the keys are chosen."""
-        blurred = self.fetch(look.blurred, tokens)
-        mixed = self._mix(look.high, indices, scores)
+        low = self.fetch(look.blurred, tokens) + self._mix(look.high, indices, scores)
         known = self.fetch(look.composite, tokens)
-        low = self._cohere(look.composite, blurred + mixed, tokens, rows)
+        if self.coherent:
+            assert rows is not None
+            low = self._cohere(look.composite, low, tokens, rows)
         inside = self.fetch_mask(mask, tokens)
         return inside * low + (1 - inside) * known
 

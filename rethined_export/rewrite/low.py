@@ -58,7 +58,7 @@ class LowResolution(nn.Module):
             x_low: x_LR ``[1, 3, 512, 512]``, zero in the hole.
             mask_low: m_LR ``[1, 1, 512, 512]``.
         """
-        coarse, features = self.coarse_model(x_low)
+        coarse, features = self.coarse_model(x_low, mask_low)
         composite = mask_low * coarse + x_low  # which is zero in the hole already
         blurred = self.blur(composite)
         high = composite - blurred

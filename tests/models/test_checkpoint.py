@@ -216,6 +216,13 @@ def test_decoder_is_derived(tmp_path, variant, decoder):
     assert any(line.startswith("decoder = ") for line in checkpoint.derived)
 
 
+@pytest.mark.parametrize("change", [{"start": "push-pull"}, {"coherence": False}])
+def test_what_the_model_starts_and_ends_with_is_derived(tmp_path, change):
+    config = small_config(**change)
+    checkpoint = load(save(tmp_path / "m.safetensors", small_model(config).state_dict()))
+    assert checkpoint.model.config == config
+
+
 def test_repaired_published_checkpoint(tmp_path):
     """A fork's own widths under every decoration at once."""
     config = small_config("published", widths=(24, 32, 48, 56, 64), feature_stage=1, d_k=40)

@@ -1,11 +1,12 @@
 """Models and scenes for the graph's tests, made once."""
 
 import pytest
+from forms import FORMS
 
-from rethined_export.models.rethined import VARIANTS, Rethined, preset_config, untrained
+from rethined_export.models.rethined import Rethined, untrained
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Rethined]:
-    """The untrained mobile model in both variants."""
-    return {variant: untrained(preset_config("mobile", variant)) for variant in VARIANTS}
+    """The untrained mobile model in every form."""
+    return {name: untrained(config) for name, config in FORMS.items()}

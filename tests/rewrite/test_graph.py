@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forms import FORMS
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +19,6 @@ from rethined_export.models.rethined import (
     TOKENS,
     VARIANTS,
     Rethined,
-    preset_config,
     untrained,
 )
 from rethined_export.rewrite.graph import ExportGraph
@@ -81,7 +81,7 @@ def no_hole(hr: int) -> Tensor:
 
 MASKS = (blobs, frame, one_pixel, corner_pixel, all_but_one_patch, no_hole)
 every_mask = pytest.mark.parametrize("mask", MASKS, ids=lambda mask: mask.__name__)
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+every_form = pytest.mark.parametrize("form", FORMS)
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ Compare = Callable[[str, int, Callable[[int], Tensor], str], Compared]
 
 @pytest.fixture(scope="module")
 def compare(models) -> Compare:
-    """Variant, size, mask and mode to both results; each pair is computed once."""
+    """Form, size, mask and mode to both results; each pair is computed once."""
 
     @functools.cache
-    def cached(variant: str, hr: int, mask: Callable[[int], Tensor], mode: str) -> Compared:
-        return run_both(models[variant], hr, mask(hr), mode)
+    def cached(form: str, hr: int, mask: Callable[[int], Tensor], mode: str) -> Compared:
+        return run_both(models[form], hr, mask(hr), mode)
 
     return cached
 
@@ -142,9 +142,9 @@ def furthest(result: Compared) -> float:
 
 @pytest.mark.parametrize("hr", SIZES)
 @pytest.mark.parametrize("mode", MODES)
-@every_variant
-def test_equals_reference_with_the_same_keys(compare, variant, hr, mode):
-    result = compare(variant, hr, blobs, mode)
+@every_form
+def test_equals_reference_with_the_same_keys(compare, form, hr, mode):
+    result = compare(form, hr, blobs, mode)
     inside = blobs(hr).expand_as(result.output) > 0
     assert (result.output - result.expected)[inside].abs().max() <= TOLERANCE
     assert furthest(result) <= TOLERANCE
@@ -153,21 +153,21 @@ def test_equals_reference_with_the_same_keys(compare, variant, hr, mode):
 
 
 @every_mask
-@every_variant
-def test_equals_reference_for_any_hole(compare, variant, mask):
-    assert furthest(compare(variant, 512, mask, "k1")) <= TOLERANCE
+@every_form
+def test_equals_reference_for_any_hole(compare, form, mask):
+    assert furthest(compare(form, 512, mask, "k1")) <= TOLERANCE
 
 
 @pytest.mark.parametrize("mask", [frame, one_pixel], ids=lambda mask: mask.__name__)
-@every_variant
-def test_equals_reference_at_high_resolution_for_holes_at_the_border(compare, variant, mask):
-    assert furthest(compare(variant, 1024, mask, "k1")) <= TOLERANCE
+@every_form
+def test_equals_reference_at_high_resolution_for_holes_at_the_border(compare, form, mask):
+    assert furthest(compare(form, 1024, mask, "k1")) <= TOLERANCE
 
 
-@every_variant
-def test_more_keys_than_known_tokens(compare, variant):
+@every_form
+def test_more_keys_than_known_tokens(compare, form):
     """Forbidden keys among the strongest weigh nothing."""
-    result = compare(variant, 512, all_but_one_patch, "k4")
+    result = compare(form, 512, all_but_one_patch, "k4")
     assert furthest(result) <= TOLERANCE
 
 
@@ -185,8 +185,9 @@ def test_paper_leaves_known_pixels_bit_for_bit(models, hr, mode, mask):
 
 
 @pytest.mark.parametrize("hr", [512, 1024])
-def test_paper_never_reads_under_the_hole(models, hr):
-    graph, mask = ExportGraph(models["paper"], hr), blobs(hr)
+@pytest.mark.parametrize("form", ["paper", "filled"])
+def test_paper_never_reads_under_the_hole(models, form, hr):
+    graph, mask = ExportGraph(models[form], hr), blobs(hr)
     other = torch.where(mask > 0, 1 - photo(hr), photo(hr))
     with torch.no_grad():
         for plain, changed in zip(graph(photo(hr), mask), graph(other, mask), strict=True):
@@ -209,10 +210,10 @@ def test_published_never_fills_from_itself(compare, mask):
 
 
 @pytest.mark.parametrize("mode", ["k1", "k4"])
-@every_variant
-def test_keys_are_the_strongest_of_the_reference(compare, variant, mode):
+@every_form
+def test_keys_are_the_strongest_of_the_reference(compare, form, mode):
     """Equal but for ties closer than the scores' own rounding; their scores are reported."""
-    result = compare(variant, 512, blobs, mode)
+    result = compare(form, 512, blobs, mode)
     scores, keys = result.reference_scores, result.keys
     best = scores.topk(keys.shape[1], dim=1).values
     found = scores.gather(1, keys)
@@ -231,10 +232,10 @@ def test_hole_tokens_of_one_pixel(models, mask, flagged):
     assert flags == {"paper": 1, "published": int(flagged)}
 
 
-def tiny(variant: str, stage: int, **changes: object) -> Rethined:
+def tiny(form: str, stage: int, **changes: object) -> Rethined:
     widths = (16, 24, 32, 40, 48)
     config = replace(
-        preset_config("mobile", variant),
+        FORMS[form],
         widths=widths,
         blocks=(1, 1, 1, 2, 1),
         squeeze_excite=(0, 0, 0, 1, 1),
@@ -246,10 +247,10 @@ def tiny(variant: str, stage: int, **changes: object) -> Rethined:
     return untrained(replace(config, **changes), seed=stage)
 
 
-@pytest.mark.parametrize("variant,stage", [*(("paper", s) for s in range(5)), ("published", 3)])
-def test_features_of_any_stage(variant, stage):
+@pytest.mark.parametrize("form,stage", [*(("paper", s) for s in range(5)), ("published", 3)])
+def test_features_of_any_stage(form, stage):
     """Every stride is brought to the token grid as the reference does."""
-    assert furthest(run_both(tiny(variant, stage), 512, blobs(512), "k1")) <= TOLERANCE
+    assert furthest(run_both(tiny(form, stage), 512, blobs(512), "k1")) <= TOLERANCE
 
 
 def test_odd_scale(compare):
@@ -262,13 +263,13 @@ def test_published_refuses_odd_scales(models):
         ExportGraph(models["published"], 1536)
 
 
-@every_variant
-def test_model_is_copied(variant):
+@every_form
+def test_model_is_copied(form):
     """Re-parameterising the graph leaves the reference in its training form."""
-    model = tiny(variant, 2)
+    model = tiny(form, 2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     graph = ExportGraph(model, 512)
-    graph.coherence[0].weight.zero_()
+    graph.project.patch.weight.zero_()
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -297,6 +298,7 @@ PROGRAMS = [
     ("paper", 512, "k1"),
     ("paper", 1024, "k1"),
     ("paper", 1024, "dense"),
+    ("filled", 512, "k1"),
     ("published", 1024, "k1"),
     ("published", 1024, "k4"),
 ]
@@ -306,7 +308,7 @@ PROGRAMS = [
 class Program:
     """An exported program and how it was made."""
 
-    variant: str
+    form: str
     hr: int
     mode: str
     exported: torch.export.ExportedProgram
@@ -315,10 +317,10 @@ class Program:
 @pytest.fixture(scope="module", params=PROGRAMS, ids=lambda made: "-".join(map(str, made)))
 def program(request, models) -> Program:
     """The operators of the graph as converters see them; no table splits them further."""
-    variant, hr, mode = request.param
-    graph = ExportGraph(models[variant], hr, *MODES[mode])
+    form, hr, mode = request.param
+    graph = ExportGraph(models[form], hr, *MODES[mode])
     exported = torch.export.export(graph, (photo(hr), blobs(hr)))
-    return Program(variant, hr, mode, exported.run_decompositions({}))
+    return Program(form, hr, mode, exported.run_decompositions({}))
 
 
 def test_no_tensor_has_more_than_four_dimensions(program):
@@ -360,16 +362,16 @@ def test_no_large_constants(program):
 
 def test_program_computes_the_same(models, program):
     """On another mask than it was exported with: nothing was frozen."""
-    graph = ExportGraph(models[program.variant], program.hr, *MODES[program.mode])
+    graph = ExportGraph(models[program.form], program.hr, *MODES[program.mode])
     inputs = (photo(program.hr), frame(program.hr))
     with torch.no_grad():
         pairs = zip(program.exported.module()(*inputs), graph(*inputs), strict=True)
         assert all(torch.equal(actual, expected) for actual, expected in pairs)
 
 
-@every_variant
-def test_patches_divide_the_image(models, variant):
+@every_form
+def test_patches_divide_the_image(models, form):
     """The high-resolution patch is the low-resolution one, s times."""
-    graph = ExportGraph(models[variant], 1024)
+    graph = ExportGraph(models[form], 1024)
     assert graph.gather_low.patch == PATCH
     assert graph.gather_high.patch == 2 * PATCH

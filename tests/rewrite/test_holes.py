@@ -62,13 +62,13 @@ def test_published_variant_is_refused(models):
 
 
 @pytest.mark.parametrize("mask", MASKS[:-1], ids=lambda mask: mask.__name__)
-@pytest.mark.parametrize("k", [1, 4])
-def test_equals_the_whole_grid(models, mask, k):
+@pytest.mark.parametrize("form,k", [("paper", 1), ("paper", 4), ("filled", 1)])
+def test_equals_the_whole_grid(models, form, mask, k):
     """Same keys, same image as the program that computes every token."""
     image, hole = photo(512), mask(512)
     with torch.no_grad():
-        expected, keys, scores = ExportGraph(models["paper"], 512, "gather", k)(image, hole)
-        graph = HoleGraph(models["paper"], 512, TOKENS, k)
+        expected, keys, scores = ExportGraph(models[form], 512, "gather", k)(image, hole)
+        graph = HoleGraph(models[form], 512, TOKENS, k)
         actual, own, theirs, left = graph(image, hole)
     asks = torch.nn.functional.max_pool2d(hole, 8).flatten() > 0
     assert left.item() == 0
