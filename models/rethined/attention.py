@@ -22,9 +22,9 @@ class PatchAttention(nn.Module):
             self.w_vs = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
             self.fc = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
 
-    def scores(self, tokens: Tensor) -> Tensor:
-        """``QKᵀ/√d_k`` for tokens ``[N, token_size]`` → ``[N, N]``, queries along the rows."""
-        queries, keys = self.w_qs(tokens), self.w_ks(tokens)
+    def scores(self, asking: Tensor, offering: Tensor) -> Tensor:
+        """``QKᵀ/√d_k`` of tokens ``[Q, token_size]`` and ``[K, token_size]`` → ``[Q, K]``."""
+        queries, keys = self.w_qs(asking), self.w_ks(offering)
         return queries @ keys.T / math.sqrt(queries.shape[1])
 
 

@@ -125,7 +125,13 @@ class Rethined(nn.Module):
         return x_low, m_low, m_low[:, :, ::PATCH, ::PATCH].flatten()
 
     def scores(self, composite: Tensor, features: list[Tensor], hole: Tensor) -> Tensor:
-        """Biased attention scores ``[N, N]`` of tokens ``unfold(F) ⊕ bilinear(features[k])``."""
+        """Biased attention scores ``[N, N]``."""
+        tokens = self.tokens(composite, features)
+        scores = self.generator.multihead_attention.scores(tokens, tokens)
+        return mask_scores(scores, hole, self.config.variant)
+
+    def tokens(self, composite: Tensor, features: list[Tensor]) -> Tensor:
+        """Attention tokens ``unfold(F) ⊕ bilinear(features[k])``, ``[N, token_size]``."""
         patches = unfold(high_frequencies(composite), PATCH)
         context = F.interpolate(
             features[self.config.feature_stage],
@@ -133,9 +139,7 @@ class Rethined(nn.Module):
             mode="bilinear",
             align_corners=False,
         )
-        tokens = torch.cat([patches, context.flatten(2)[0].T], dim=1)
-        scores = self.generator.multihead_attention.scores(tokens)
-        return mask_scores(scores, hole, self.config.variant)
+        return torch.cat([patches, context.flatten(2)[0].T], dim=1)
 
     def refine(self, composite: Tensor, mask_low: Tensor, hole: Tensor, a: Tensor) -> Tensor:
         """Token mixing and coherence layer: x̂_LR ``[1, 3, 512, 512]``."""

@@ -129,7 +129,7 @@ def test_scores_are_scaled_products(variant):
     size, d_k = attention.w_qs.in_features, attention.w_qs.out_features
     tokens = noise(0, 5, size)
     with torch.no_grad():
-        actual = attention.scores(tokens)
+        actual = attention.scores(tokens, tokens)
         for i in range(5):
             for j in range(5):
                 query, key = attention.w_qs.weight @ tokens[i], attention.w_ks.weight @ tokens[j]

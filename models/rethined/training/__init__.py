@@ -1,0 +1,1 @@
+"""Training from scratch, on a folder of images or on procedural ones."""

@@ -1,0 +1,81 @@
+"""What training minimises. Each loss reads as a figure one would report."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rethined_export.models.rethined.config import PATCH
+from rethined_export.models.rethined.filters import high_frequencies, unfold
+from rethined_export.models.rethined.model import Rethined
+
+#: Errors under this (40 dB) are not told apart: noise cannot be predicted.
+_FLOOR = 1e-4
+#: Energy of a patch that counts as flat: one of 255 levels.
+_FLAT = (1 / 255) ** 2
+#: How much a wrong amount of texture costs against wrong pixels.
+_TEXTURE = 0.2
+
+
+def hole_l1(painted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error over the holes of a batch ``[B, 3, S, S]``, in hundredths."""
+    error = mask * (painted - truth).abs()
+    return 100 * error.sum() / (mask.sum() * truth.shape[1]).clamp(min=1)
+
+
+def hole_psnr(painted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """PSNR over the hole of each image, in dB, saturating at 40; ``[B, C, H, W]`` → ``[B]``."""
+    squared = mask * (painted - truth) ** 2
+    mean = squared.mean((1, 2, 3)) / mask.mean((1, 2, 3)).clamp(min=1e-6)
+    return -10 * torch.log10(mean + _FLOOR)
+
+
+def copy_costs(truth: Tensor, source: Tensor) -> Tensor:
+    """What it costs to copy each source patch into each hole patch.
+
+    Squared error over the true patch's energy, so that a flat patch costs 1 and a patch of equal
+    energy that has nothing to do with the true one costs 2; and the squared difference of the
+    logarithms of energy along x and y, without which flat patches would always win.
+
+    Args:
+        truth: high frequencies that were there ``[H, 192]``. source: that can be copied
+            ``[K, 192]``.
+
+    Returns:
+        ``[H, K]``.
+    """
+    energy = truth.square().mean(1, keepdim=True) + _FLAT
+    error = torch.cdist(truth, source).square() / truth.shape[1] / energy
+    looks = torch.cdist(_energies(truth), _energies(source)).square()
+    return error + _TEXTURE * looks
+
+
+def _energies(patches: Tensor) -> Tensor:
+    """Logarithms of the energy of differences along x and along y: ``[N, 192]`` → ``[N, 2]``."""
+    grid = patches.reshape(-1, 3, PATCH, PATCH).mean(1)
+    along_x = grid.diff(dim=2).square().mean((1, 2))
+    along_y = grid.diff(dim=1).square().mean((1, 2))
+    return torch.log(torch.stack([along_x, along_y], dim=1) + _FLAT)
+
+
+def matching_loss(model: Rethined, image: Tensor, mask: Tensor) -> Tensor:
+    """Expected cost of the patches that attention picks, averaged over hole tokens.
+
+    The cost is linear in the attention map, so its minimum is the one best key: the attention
+    sharpens by itself where the picture tells which key that is.
+
+    Args:
+        image: ``[1, 3, 512, 512]``. mask: ``[1, 1, 512, 512]`` with a token that is all known.
+    """
+    known = image * (1 - mask)
+    with torch.no_grad():
+        coarse, features = model.coarse_model(known, mask)
+        composite = mask * coarse + known
+        tokens = model.tokens(composite, features)
+        truth = unfold(high_frequencies(image), PATCH)
+        copied = unfold(high_frequencies(composite), PATCH)
+    hole = F.max_pool2d(mask, PATCH).flatten() > 0
+    with torch.no_grad():
+        costs = copy_costs(truth[hole], copied[~hole])
+    head = model.generator.multihead_attention
+    scores = head.scores(tokens[hole], tokens[~hole])
+    return (torch.softmax(scores, dim=1) * costs).sum(1).mean()

@@ -1,0 +1,157 @@
+"""What a training run is: read from TOML, checked, compared on resuming."""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rethined_export.models.rethined.config import (
+    LOW_RESOLUTION,
+    PRESETS,
+    RethinedConfig,
+    Start,
+    preset_config,
+)
+
+#: Side of the images that crops are cut from; a stage's crop is at most this large.
+IMAGE_SIDE = LOW_RESOLUTION
+
+
+class TrainingError(ValueError):
+    """The run cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a run, with an optimiser of its own.
+
+    Attributes:
+        part: ``coarse`` trains the coarse model, ``attention`` the projections on a frozen one.
+        side: of the square crops, in pixels.
+        batch: images in a step, over all processes.
+        steps: of the optimiser.
+        rate: learning rate after the warm-up; it then falls to a hundredth along a cosine.
+    """
+
+    part: Literal["coarse", "attention"]
+    side: int
+    batch: int
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole run.
+
+    Attributes:
+        stages: run one after another.
+        preset: widths and depths.
+        start: what the coarse model is given in the hole.
+        coherence: whether there is a coherence layer.
+        branches: k×k convolutions of a MobileOne block while training.
+        seed: of the weights, the images and the masks.
+        images: procedural images drawn before they repeat; not used with a folder.
+        precision: of the convolutions; the weights and the loss are fp32.
+    """
+
+    stages: tuple[Stage, ...]
+    preset: str = "mobile"
+    start: Start = "push-pull"
+    coherence: bool = False
+    branches: int = 1
+    seed: int = 0
+    images: int = 4000
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def config(self) -> RethinedConfig:
+        """The model's shapes."""
+        return dataclasses.replace(
+            preset_config(self.preset, "paper"),
+            start=self.start,
+            coherence=self.coherence,
+            branches=self.branches,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+_CHOICES = {
+    "part": ("coarse", "attention"),
+    "precision": ("fp32", "bf16"),
+    "start": ("zeros", "push-pull"),
+    "preset": tuple(PRESETS),
+}
+
+
+def load_settings(path: Path) -> Settings:
+    """Read settings from TOML: the fields of :class:`Settings`, and ``[[stages]]``.
+
+    Raises:
+        TrainingError: unreadable, or a field that is unknown, missing, or of an unusable value.
+    """
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise TrainingError(f"cannot read settings {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path} is not TOML: {error}") from error
+    stages = document.get("stages")
+    if not isinstance(stages, list) or not stages:
+        raise TrainingError(f"{path} has no [[stages]]; a run needs at least one")
+    read = tuple(_stage(path, number, stage) for number, stage in enumerate(stages, 1))
+    return _build(Settings, document | {"stages": read}, str(path))
+
+
+def _stage(path: Path, number: int, document: dict[str, Any]) -> Stage:
+    where = f"{path}, stage {number}"
+    stage = _build(Stage, document, where)
+    if stage.side % 32 or stage.side & (stage.side - 1) or stage.side > IMAGE_SIDE:
+        raise TrainingError(f"{where}: side = {stage.side}; use a power of two, 32 to {IMAGE_SIDE}")
+    if stage.part == "attention" and stage.side != LOW_RESOLUTION:
+        raise TrainingError(f"{where}: attention is trained at side = {LOW_RESOLUTION}")
+    return stage
+
+
+def _build(kind: type[Any], document: dict[str, Any], where: str) -> Any:
+    """A dataclass of a table whose every entry has the field's type and a usable value."""
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
+    if unknown := sorted(document.keys() - fields.keys()):
+        raise TrainingError(f"{where}: unknown {', '.join(unknown)} (known: {', '.join(fields)})")
+    required = {name for name, entry in fields.items() if entry.default is dataclasses.MISSING}
+    if missing := sorted(required - document.keys()):
+        raise TrainingError(f"{where}: {', '.join(missing)} missing")
+    for name, value in document.items():
+        _check(fields[name], value, where)
+    return kind(**document)
+
+
+def _check(entry: "dataclasses.Field[Any]", value: Any, where: str) -> None:
+    name = entry.name
+    if name == "stages":
+        return
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise TrainingError(f"{where}: {name} = {value!r}; use {' or '.join(_CHOICES[name])}")
+    elif entry.type in (int, float):
+        whole = entry.type is int
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not fits or value < 0 or (value == 0 and name != "seed"):
+            kind = "whole number" if whole else "number"
+            raise TrainingError(f"{where}: {name} = {value!r}; use a positive {kind}")
+    elif not isinstance(value, bool):
+        raise TrainingError(f"{where}: {name} = {value!r}; use true or false")
+
+
+def differences(one: Settings, other: Settings) -> list[str]:
+    """Fields in which two settings differ, one line each."""
+    return [
+        f"{name} is {getattr(one, name)} here and {getattr(other, name)} there"
+        for name in (entry.name for entry in dataclasses.fields(Settings))
+        if getattr(one, name) != getattr(other, name)
+    ]

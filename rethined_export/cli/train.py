@@ -1,0 +1,105 @@
+"""``rethined-train``: weights from a folder of images, or from procedural ones."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rethined_export.cli.common import err, fail, out, parser, plain, run, say
+from rethined_export.errors import UnavailableError, UserError
+from rethined_export.models.rethined.training.images import Folder, Images, procedural_pool
+from rethined_export.models.rethined.training.settings import (
+    Settings,
+    TrainingError,
+    load_settings,
+)
+from rethined_export.models.rethined.training.state import CHECKPOINT
+
+EXAMPLES = """\
+  rethined-train models/weights/rethined-mobile.toml --output build/training
+  rethined-train settings.toml --images ~/photos --output build/training
+  rethined-train settings.toml --output build/training --resume
+  torchrun --nproc-per-node 4 -m rethined_export.cli.train settings.toml --output build/training"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``rethined-train``."""
+    return run(_command, arguments)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    options = parser(
+        "rethined-train",
+        "Train a RETHINED network. Without a folder of images it learns from procedural ones, "
+        "drawn from the seed.",
+        EXAMPLES,
+    )
+    options.add_argument("settings", type=Path, metavar="SETTINGS", help="TOML file of the run")
+    options.add_argument("--output", type=Path, required=True, metavar="DIR",
+        help="for checkpoint, samples, curves, weights")  # fmt: skip
+    options.add_argument("--images", type=Path, metavar="DIR", help="train on these images")
+    options.add_argument("--resume", action="store_true", help="go on from DIR's checkpoint")
+    options.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2),
+        metavar="N", help="processes that prepare samples (default: half the cores)")  # fmt: skip
+    chosen = options.parse_args(arguments)
+    if chosen.workers < 0:
+        raise UserError(f"--workers {chosen.workers}; use 0 or more")
+    if (chosen.output / CHECKPOINT).exists() and not chosen.resume:
+        raise UserError(f"{chosen.output} holds a run; give --resume or another --output")
+    if chosen.resume and not (chosen.output / CHECKPOINT).exists():
+        raise UserError(f"{chosen.output} holds no {CHECKPOINT} to resume from")
+    try:
+        return _train(chosen.settings, chosen.images, chosen.output, chosen.workers)
+    except TrainingError as error:
+        raise UserError(str(error)) from error
+
+
+def _train(settings_file: Path, folder: Path | None, output: Path, workers: int) -> int:
+    try:
+        from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"training needs {error.name}: pip install 'rethined-export[train]'"
+        ) from error
+    settings = load_settings(settings_file)
+    images, trained_on = _images(settings, folder, output, workers)
+    begun = time.monotonic()
+    named: set[str] = set()
+
+    def tell(noted: Noted) -> None:
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in noted.figures.items())
+        seconds = time.monotonic() - begun
+        say(out, f"step {noted.step}/{noted.of}  {noted.part}  {figures}  {seconds:.0f} s")
+        for name in sorted(noted.skipped - named):
+            say(err, f"skipped {name}; {len(noted.skipped)} so far")
+        named.update(noted.skipped)
+
+    try:
+        weights = train(settings, images, trained_on, output, workers=workers, tell=tell)
+    except DivergedError as error:
+        fail(str(error))
+        return 1
+    if not weights.exists():  # another process of several writes them
+        return 0
+    say(out, f"weights: {weights} ({weights.stat().st_size / 1e6:.1f} MB)")
+    say(out, f"next: rethined-export --checkpoint {plain(str(weights))} --preset {settings.preset}")
+    return 0
+
+
+def _images(
+    settings: Settings, folder: Path | None, output: Path, workers: int
+) -> tuple[Images, str]:
+    if folder is not None:
+        images = Folder(folder)
+        return images, f"a folder of {len(images)} images"
+
+    def tell(drawn: int) -> None:
+        if drawn % 500 == 0 or drawn == settings.images:
+            say(out, f"drew {drawn}/{settings.images} procedural images")
+
+    pool = procedural_pool(output, settings.seed, settings.images, max(1, workers), tell)
+    return pool, "procedural images"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,186 @@
+"""The loop: it learns, goes on to the same numbers, and loses nothing when it must stop."""
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from rethined_export.models.rethined import load_checkpoint
+from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.models.rethined.training import loop
+from rethined_export.models.rethined.training.images import Pixels
+from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
+from rethined_export.models.rethined.training.procedural import scene
+from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
+from rethined_export.models.rethined.training.start import new_model
+from rethined_export.models.rethined.training.state import CHECKPOINT
+
+COARSE = Stage("coarse", side=64, batch=2, steps=4, rate=1e-3)
+ATTENTION = Stage("attention", side=512, batch=1, steps=2, rate=1e-3)
+SETTINGS = Settings(stages=(COARSE, ATTENTION), images=4)
+
+
+class Scenes:
+    """A few procedural images in memory."""
+
+    def __init__(self, count: int = 4) -> None:
+        self._images = [scene((9, index), 512) for index in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        return f"scene {index}"
+
+    def read(self, index: int) -> Pixels:
+        return self._images[index]
+
+
+@pytest.fixture(scope="module")
+def images() -> Scenes:
+    return Scenes()
+
+
+def run(settings: Settings, images: Scenes, folder: Path) -> tuple[Path, list[Noted]]:
+    told: list[Noted] = []
+    return train(settings, images, "scenes", folder, workers=0, tell=told.append), told
+
+
+@pytest.fixture(scope="module")
+def finished(images: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    run(SETTINGS, images, folder)
+    return folder
+
+
+def test_it_starts_as_the_plain_fill() -> None:
+    model = new_model(SETTINGS).eval()
+    x, mask = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    mask[:, :, 10:30, 20:50] = 1
+    with torch.no_grad():
+        painted, _ = model.coarse_model(x * (1 - mask), mask)
+    assert torch.equal(painted, push_pull(x * (1 - mask), mask))
+
+
+def test_it_learns_one_batch(
+    images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that is dead, or whose gradients do not reach it, would stay at the fill."""
+    monkeypatch.setattr(loop, "NOTE_EVERY", 1)
+    stage = dataclasses.replace(COARSE, steps=60, rate=2e-3)
+    monkeypatch.setattr(
+        loop.Samples,
+        "__getitem__",
+        lambda self, index, get=loop.Samples.__getitem__: get(self, index % 2),
+    )
+    _, told = run(dataclasses.replace(SETTINGS, stages=(stage,)), images, tmp_path)
+    first, last = (np.mean([noted.figures["coarse/loss"] for noted in part])
+                   for part in (told[:3], told[-3:]))  # fmt: skip
+    assert last < 0.85 * first
+
+
+def test_resumed_is_uninterrupted(images: Scenes, finished: Path, tmp_path: Path,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Stopped in the middle of either stage, a run goes on to the very same weights."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1)
+    real = loop._Stage._step
+    for stop in (3, 6):
+        monkeypatch.setattr(loop._Stage, "_step", lambda self, step, batch, stop=stop:
+                            interrupt() if step == stop else real(self, step, batch))  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            run(SETTINGS, images, tmp_path)
+    monkeypatch.setattr(loop._Stage, "_step", real)
+    weights, _ = run(SETTINGS, images, tmp_path)
+    expected = load_file(finished / weights.name)
+    actual = load_file(weights)
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def interrupt() -> float:
+    raise KeyboardInterrupt
+
+
+def test_weights_load_as_any_checkpoint(finished: Path) -> None:
+    loaded = load_checkpoint(finished / "weights.safetensors", "mobile", "paper")
+    assert loaded.model.config.deployed
+    assert loaded.model.config.start == "push-pull"
+    assert not loaded.model.config.coherence
+
+
+def test_what_a_run_leaves(finished: Path) -> None:
+    assert [path.name for path in (finished / "samples").iterdir()]
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_a_checkpoint_of_other_settings(images: Scenes, finished: Path) -> None:
+    other = dataclasses.replace(SETTINGS, seed=5)
+    with pytest.raises(TrainingError, match=r"other settings: seed was 0 and is 5"):
+        run(other, images, finished)
+    with pytest.raises(TrainingError, match="trained_on was scenes and is photos"):
+        train(SETTINGS, images, "photos", finished, workers=0, tell=lambda noted: None)
+
+
+def test_a_damaged_checkpoint(images: Scenes, finished: Path, tmp_path: Path) -> None:
+    data = (finished / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(data[: len(data) // 2])
+    with pytest.raises(TrainingError, match="cannot resume from"):
+        run(SETTINGS, images, tmp_path)
+
+
+def test_nan_stops_the_run(images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1)
+    real = loop.hole_l1
+    calls = iter(range(100))
+    monkeypatch.setattr(
+        loop, "hole_l1", lambda *inputs: real(*inputs) * (float("nan") if next(calls) == 2 else 1)
+    )
+    with pytest.raises(DivergedError, match=r"loss is nan at step 3 \(seed 0, batch of 2 at 64\)"):
+        run(SETTINGS, images, tmp_path)
+    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+
+
+def test_no_room_for_a_checkpoint(images: Scenes, tmp_path: Path,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The last good one survives, and no half of the new one stays."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1)
+    real = os.fsync
+    calls = iter(range(100))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(TrainingError, match="No space left on device; the last one stays"):
+        run(SETTINGS, images, tmp_path)
+    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_two_processes_share_a_batch(tmp_path: Path) -> None:
+    """Under torchrun; both see half of every batch and end with one set of weights."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        'images = 2\n[[stages]]\npart = "coarse"\nside = 32\nbatch = 4\nsteps = 2\nrate = 1e-3\n'
+    )
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(2):
+        Image.fromarray(scene((1, index), 64)).save(folder / f"{index}.png")
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ours = ["rethined_export.cli.train", str(settings), "--images", str(folder), "--workers", "0"]
+    command = [sys.executable, "-m", *torchrun, "-m", *ours, "--output", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "step 2/2" in done.stdout
+    assert (tmp_path / "run" / "weights.safetensors").exists()
