@@ -58,7 +58,7 @@ def default_scenes(side: int, most_tokens: int = TOKENS) -> Iterator[Scene]:
         while np.count_nonzero(_by_token(mask)) > most_tokens:
             cover *= 0.9
             mask = free_form_mask(side, cover, seed)
-        yield Scene(name, _to_tensor(_square(pixels, side, cv2.INTER_LANCZOS4)), _mask(mask))
+        yield Scene(name, torch.from_numpy(square(pixels, side)), _mask(mask))
 
 
 def user_scene(image: Path, mask: Path, side: int) -> Scene:
@@ -73,12 +73,25 @@ def user_scene(image: Path, mask: Path, side: int) -> Scene:
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "
             f"{hole.shape[1]}×{hole.shape[0]}; they must be equal"
         )
-    pixels = _to_rgb(photo.pixels)
     small = _square(hole.astype(np.uint8), side, cv2.INTER_NEAREST) > 0
     if not small.any() or small.all():
         state = "no hole" if not small.any() else "nothing but hole"
         raise UserError(f"{mask} has {state} in its middle square; there is nothing to compare")
-    return Scene(image.stem, _to_tensor(_square(pixels, side, cv2.INTER_LANCZOS4)), _mask(small))
+    return Scene(image.stem, torch.from_numpy(square(photo.pixels, side)), _mask(small))
+
+
+def square(pixels: Pixels, side: int) -> npt.NDArray[np.float32]:
+    """The middle square of a photo at another side, as networks take it.
+
+    Args:
+        pixels: ``[H, W, C]`` as :class:`~rethined_export.photo.Photo` has them.
+
+    Returns:
+        RGB ``[1, 3, side, side]`` in [0, 1].
+    """
+    small = _square(_to_rgb(pixels), side, cv2.INTER_LANCZOS4)
+    values = small.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
 def free_form_mask(side: int, cover: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -133,12 +146,6 @@ def _square(pixels: Pixels, side: int, method: int) -> Pixels:
 def _to_rgb(pixels: Pixels) -> Pixels:
     channels = pixels.shape[2]
     return pixels[:, :, :3] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
-
-
-def _to_tensor(pixels: Pixels) -> Tensor:
-    scale = np.float32(np.iinfo(pixels.dtype).max)
-    values = pixels.astype(np.float32) / scale
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None]))
 
 
 def _mask(hole: npt.NDArray[np.bool_]) -> Tensor:

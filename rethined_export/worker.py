@@ -182,13 +182,47 @@ def fill(
     with image_runtime(None if artifact is None else Path(artifact), hr, threads) as runtime:
         report("inpainting")
         produced = runtime(**inputs)
+    _refuse_rest(artifact, produced)
+    np.save(Path(folder) / "output.npy", produced["output"])
+    return {}
+
+
+def fill_scenes(
+    report: Report, *, artifact: str, folder: str, count: int, threads: int
+) -> dict[str, Any]:
+    """Inpaint squares: ``image-i.npy`` and ``mask-i.npy`` in ``folder`` become ``output-i.npy``.
+
+    Returns:
+        ``seconds`` that each took.
+    """
+    import numpy as np
+
+    from rethined_export.loading import image_runtime
+
+    report("loading the artifact")
+    seconds = []
+    with image_runtime(Path(artifact), 0, threads) as runtime:
+        for number in range(count):
+            report(f"inpainting {number + 1} of {count}")
+            place = Path(folder)
+            inputs = {name: np.load(place / f"{name}-{number}.npy") for name in ("image", "mask")}
+            begun = time.perf_counter()
+            produced = runtime(**inputs)
+            seconds.append(time.perf_counter() - begun)
+            _refuse_rest(artifact, produced)
+            np.save(place / f"output-{number}.npy", produced["output"])
+    return {"seconds": seconds}
+
+
+def _refuse_rest(artifact: str | None, produced: dict[str, Any]) -> None:
+    """Refuse a result in which part of the hole is over the artifact's budget."""
+    import numpy as np
+
     if left := int(np.sum(produced.get("left", 0))):
         raise UserError(
             f"the hole has {left} patches more than {artifact} fills; export with a larger "
             "--hole-budget, or with --split, which fills any hole"
         )
-    np.save(Path(folder) / "output.npy", produced["output"])
-    return {}
 
 
 def fill_photo(
@@ -241,6 +275,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "convert": convert,
     "verify": verify,
     "fill": fill,
+    "fill_scenes": fill_scenes,
     "fill_photo": fill_photo,
     "describe": describe,
 }

@@ -1,0 +1,114 @@
+"""``rethined-eval``: how well a network, and artifacts made from it, fill holes."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rethined_export.cli.common import choose, err, out, parser, plain, print_table, run, say
+from rethined_export.errors import UnavailableError, UserError
+from rethined_export.models.rethined import PRESETS
+
+EXAMPLES = """\
+  rethined-eval
+  rethined-eval dist/*.onnx dist/*.tflite --output build/quality
+  rethined-eval --checkpoint weights.safetensors --images ~/photos --hr 1024 --hr 2048"""
+
+_SIDES = ("512", "1024", "2048", "4096")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``rethined-eval``."""
+    return run(_command, arguments)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    chosen = _options().parse_args(arguments)
+    sides = [int(choose("--hr", side, _SIDES)) for side in chosen.hr or ["512"]]
+    preset = choose("--preset", chosen.preset, PRESETS)
+    if chosen.seed < 0:
+        raise UserError(f"--seed {chosen.seed}; use 0 or more")
+    if chosen.masks is not None and chosen.images is None:
+        raise UserError("--masks goes with --images, the folder of the photos they belong to")
+    try:
+        from rethined_export.quality.evaluate import Evaluation, evaluate
+        from rethined_export.quality.methods import Artifact, classical, network
+        from rethined_export.quality.pictures import Pictures
+        from rethined_export.quality.report import plot, to_html, to_json, to_markdown
+        from rethined_export.quality.scenes import bundled, folder
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
+        ) from error
+    from rethined_export.weights import load_weights
+
+    weights = load_weights(chosen.checkpoint, preset, "paper")
+    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)
+    methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
+    crops = chosen.output / "crops"
+    pictures = Pictures(crops)
+    whole = Evaluation([], [])
+    for side in sides:
+        cases = list(photos.cases(side, chosen.seed))
+        part = evaluate(methods, cases, pictures, lambda text: say(err, text))
+        whole = Evaluation(whole.rows + part.rows, whole.summaries + part.summaries)
+    facts = {
+        "photos": f"{len(photos.photos)} photos, "
+        + ("bundled (scikit-image's)" if chosen.images is None else f"of {chosen.images.name}"),
+        "holes": "holes of their own" if photos.masks else f"generated holes, seed {chosen.seed}",
+        "weights": f"weights {weights.name}, sha256 {weights.sha256[:12]}",
+    }
+    document = to_json(whole, facts)
+    (chosen.output / "quality.json").write_text(document)
+    (chosen.output / "quality.md").write_text(to_markdown(whole, facts))
+    (chosen.output / "quality.html").write_text(to_html(whole, facts, pictures, crops.name))
+    plot(whole, chosen.output / "quality.png")
+    if chosen.json:
+        print(json.dumps(json.loads(document), indent=2), flush=True)
+        return 0
+    print_table(
+        [("method", "side", "holes", "hole PSNR", "hole SSIM", "BPE", "texture", "ms")]
+        + [
+            (
+                s.method,
+                str(s.side),
+                s.kind,
+                f"{s.figures['psnr_hole']:.2f}",
+                f"{s.figures['ssim_hole']:.4f}",
+                f"{s.figures['bpe']:.4f}",
+                f"{s.figures['texture']:.2f}",
+                f"{s.milliseconds:.0f}",
+            )
+            for s in whole.summaries
+        ]
+    )
+    say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+    return 0
+
+
+def _options() -> argparse.ArgumentParser:
+    options = parser(
+        "rethined-eval",
+        "Fill photos by the network, by its artifacts and by classical methods, and compare with "
+        "what was under the holes.",
+        EXAMPLES,
+    )
+    options.add_argument("artifacts", type=Path, nargs="*", metavar="ARTIFACT",
+        help="whole, or low half of a split pair")  # fmt: skip
+    options.add_argument("--checkpoint", type=Path, metavar="FILE", help="safetensors or .pth")
+    options.add_argument("--preset", default="mobile", metavar="NAME", help="mobile or paper")
+    options.add_argument("--hr", action="append", metavar="SIDE",
+        help="512 (default), 1024, 2048 or 4096; repeatable")  # fmt: skip
+    options.add_argument("--images", type=Path, metavar="DIR",
+        help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
+    options.add_argument("--masks", type=Path, metavar="DIR",
+        help="masks by the photos' names, white = hole; default: generated")  # fmt: skip
+    options.add_argument("--seed", type=int, default=0, metavar="N", help="of generated holes")
+    options.add_argument("--output", type=Path, default=Path("build/quality"), metavar="DIR",
+        help="for quality.json, .md, .html, .png and crops/")  # fmt: skip
+    options.add_argument("--json", action="store_true", help="print the results as JSON")
+    return options
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""How well holes are filled: metrics, methods to compare, tables and plots."""

@@ -1,0 +1,133 @@
+"""What is compared: this network in several forms, artifacts, and the classical fillers."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rethined_export.fill import artifact_facts, fill_scenes
+from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
+from rethined_export.models.rethined.filters import bicubic_upsample
+from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.quality.scenes import Case
+
+#: Radius of OpenCV's fillers, in pixels, as its documentation shows them.
+_RADIUS = 3
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Images ``[1, 3, S, S]`` in [0, 1], known pixels untouched, and the median time of one."""
+
+    images: list[Tensor]
+    milliseconds: float
+
+
+class Method(Protocol):
+    """Something that fills holes."""
+
+    name: str
+    #: Size of what must be shipped, in bytes; 0 if nothing.
+    size: int
+
+    def fill(self, cases: list[Case]) -> Filled:
+        """Fill every case; all are of one side."""
+
+
+class Function:
+    """A method that is a function of one image and mask."""
+
+    def __init__(self, name: str, run: Callable[[Tensor, Tensor], Tensor], size: int = 0) -> None:
+        self.name, self.size, self._run = name, size, run
+
+    def fill(self, cases: list[Case]) -> Filled:
+        """One after another, timed."""
+        images, seconds = [], []
+        with torch.no_grad():
+            for case in cases:
+                begun = time.perf_counter()
+                made = self._run(case.image * (1 - case.mask), case.mask)
+                seconds.append(time.perf_counter() - begun)
+                images.append(_composed(case, made))
+        return Filled(images, 1000 * float(np.median(seconds)))
+
+
+class Artifact:
+    """An exported file, or the low half of a pair, run in a process of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self._path = path.name, path
+        self.side = artifact_facts(path).side
+        files = path.rglob("*") if path.is_dir() else [path]
+        self.size = sum(file.stat().st_size for file in files if file.is_file())
+
+    def fill(self, cases: list[Case]) -> Filled:
+        """All cases in one process."""
+        made, seconds = fill_scenes(
+            self._path,
+            [case.image.numpy() for case in cases],
+            [case.mask.numpy() for case in cases],
+        )
+        images = [_composed(c, torch.from_numpy(m)) for c, m in zip(cases, made, strict=True)]
+        return Filled(images, 1000 * float(np.median(seconds)))
+
+
+def classical() -> list[Method]:
+    """OpenCV's fillers, and the push–pull fill that the network starts from."""
+    return [
+        Function("Telea (OpenCV)", _opencv(cv2.INPAINT_TELEA)),
+        Function("Navier–Stokes (OpenCV)", _opencv(cv2.INPAINT_NS)),
+        Function("push–pull fill", lambda image, mask: _at_low(image, mask, push_pull)),
+    ]
+
+
+def network(model: Rethined) -> list[Method]:
+    """The reference model: its coarse image alone, without attention upscaling, and with it."""
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+
+    def coarse(image: Tensor, mask: Tensor) -> Tensor:
+        return _at_low(image, mask, lambda x, m: model.coarse_model(x, m)[0])
+
+    def upsampled(image: Tensor, mask: Tensor) -> Tensor:
+        return bicubic_upsample(model(image, mask, 1).low, image.shape[-1] // LOW_RESOLUTION)
+
+    def whole(top_k: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda image, mask: model(image, mask, top_k).output
+
+    return [
+        Function("coarse model only", coarse, size),
+        Function("low resolution, enlarged", upsampled, size),
+        Function("dense softmax", whole(None), size),
+        Function("k = 4", whole(4), size),
+        Function("k = 1", whole(1), size),
+    ]
+
+
+def _at_low(image: Tensor, mask: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A low-resolution filler on an image of any side: averaged down, enlarged again."""
+    scale = image.shape[-1] // LOW_RESOLUTION
+    hole = torch.nn.functional.max_pool2d(mask, scale)
+    small = torch.nn.functional.avg_pool2d(image, scale) * (1 - hole)
+    low = hole * fill(small, hole) + small
+    return low if scale == 1 else bicubic_upsample(low, scale)
+
+
+def _opencv(flag: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def run(image: Tensor, mask: Tensor) -> Tensor:
+        pixels = (image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        hole = mask[0, 0].numpy().astype(np.uint8)
+        filled = cv2.inpaint(np.ascontiguousarray(pixels), hole, _RADIUS, flag)
+        return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
+
+    return run
+
+
+def _composed(case: Case, made: Tensor) -> Tensor:
+    """What a user would get: the hole filled with values that a picture can hold."""
+    return torch.where(case.mask > 0, made.clamp(0, 1), case.image)

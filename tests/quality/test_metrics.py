@@ -1,0 +1,62 @@
+"""Metrics that say what they are said to say."""
+
+import numpy as np
+import pytest
+import torch
+
+from rethined_export.quality.metrics import Figures, border, measure
+from rethined_export.quality.perceptual import perceptual
+
+
+@pytest.fixture
+def truth() -> torch.Tensor:
+    random = torch.Generator().manual_seed(0)
+    return 0.25 + 0.5 * torch.rand(1, 3, 128, 128, generator=random)
+
+
+@pytest.fixture
+def mask() -> torch.Tensor:
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[:, :, 40:90, 30:100] = 1
+    return mask
+
+
+def test_equal_images(truth: torch.Tensor, mask: torch.Tensor) -> None:
+    figures = measure(truth, truth, mask)
+    assert figures == Figures(100, 100, 1, 1, 0, 0, 0, 1)
+
+
+def test_a_constant_error_in_the_hole(truth: torch.Tensor, mask: torch.Tensor) -> None:
+    figures = measure(truth + 0.1 * mask, truth, mask)
+    share = float(mask.mean())
+    assert figures.psnr_hole == pytest.approx(20, abs=1e-3)
+    assert figures.psnr == pytest.approx(20 - 10 * np.log10(share), abs=1e-3)
+    assert figures.l1_hole == pytest.approx(0.1, abs=1e-5)
+    assert figures.l1 == pytest.approx(0.1 * share, abs=1e-5)
+    assert figures.bpe == pytest.approx(0.1, abs=1e-5)
+
+
+def test_flat_fills_have_no_texture(truth: torch.Tensor, mask: torch.Tensor) -> None:
+    flat = truth * (1 - mask) + 0.5 * mask
+    figures = measure(flat, truth, mask)
+    assert figures.texture < 0.3  # what is left comes from beside the hole
+    assert figures.ssim_hole < 0.5 < figures.ssim
+
+
+def test_the_border_is_inside_the_hole_and_beside_known_pixels() -> None:
+    hole = np.zeros((512, 512), bool)
+    hole[100:200, 100:200] = True
+    found = border(hole)
+    assert not (found & ~hole).any()
+    assert found[100, 150] and found[103, 150] and not found[105, 150]
+    large = border(np.repeat(np.repeat(hole, 2, 0), 2, 1))
+    assert large[207, 300] and not large[210, 300]
+
+
+def test_what_cannot_be_computed_says_how_to_get_it(
+    truth: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for name, computed in perceptual([truth], [truth]).items():
+        assert computed.value is None, name
+        assert "pip install" in computed.reason or str(tmp_path) in computed.reason
