@@ -156,7 +156,7 @@ def report(figures: dict[str, Any]) -> str:
         "# Cost of export",
         "",
         f"Made by `make bench-export` on {figures['date']}; {figures['machine']}; mobile preset, "
-        f"untrained weights, k = 1. {versions}.",
+        f"shipped weights, k = 1. {versions}.",
         "",
         "| target | side | convert s | limit | peak GiB | limit | file MB | ÷ weights | limit |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from rethined_export.artifacts import ExportSpec, Upscale
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
+from rethined_export.loading import has_coherence
 from rethined_export.memory import peak_rss_bytes
 from rethined_export.runtime import (
     GRID,
@@ -129,10 +130,8 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
 
     model = load_weights(None, _SPEC.preset, _SPEC.variant).model
     reparameterise(model)
-    inputs = {"image": torch.rand(1, 3, side, side)}
-    if what == "naive":
-        inputs["mask"] = torch.zeros(1, 1, side, side)
-        inputs["mask"][:, :, : side // 4] = 1
+    inputs = {"image": torch.rand(1, 3, side, side), "mask": torch.zeros(1, 1, side, side)}
+    inputs["mask"][:, :, : side // 4] = 1
     network = Plain(model if what == "naive" else model.coarse_model).eval()
     program = Program(network, inputs, ("output",))
     converter(target).convert(program, _plain_path(what, side, folder, target))
@@ -235,12 +234,14 @@ class _Loader(ExitStack):
         """The split pair for one side."""
         scale = side // LOW_RESOLUTION
         patch = self._load(replace(self._base, hr=side, part="patch")) if scale > 1 else None
-        return Pair(self._load(self._base), patch, scale, self._base.places, 1, coherence=True)
+        path = self._folder / self._base.file_name()
+        coherence = has_coherence(converter(self._target), path)
+        return Pair(self._open(path), patch, scale, self._base.places, 1, coherence)
 
     def coarse(self) -> Callable[[], object]:
         """The coarse network alone."""
-        small = np.zeros((1, 3, LOW_RESOLUTION, LOW_RESOLUTION), np.float32)
-        return partial(self._open(self._plain("coarse", LOW_RESOLUTION)), image=small)
+        inputs = scene(LOW_RESOLUTION, TOKENS * COVER // 100).inputs
+        return partial(self._open(self._plain("coarse", LOW_RESOLUTION)), **inputs)
 
     def wholes(self, side: int, shown: Scene) -> dict[str, Callable[[], object]]:
         """Whole programs; their inputs are floats already, which a caller would have to make."""
@@ -421,7 +422,7 @@ def report(figures: dict[str, Any]) -> str:
         "# Cost against image and hole",
         "",
         f"Made by `make bench-scaling` on {figures['date']}; {figures['machine']}; mobile preset, "
-        "untrained weights, k = 1, budget 10 %; medians, ms. A shared machine: read ratios. "
+        "shipped weights, k = 1, budget 10 %; medians, ms. A shared machine: read ratios. "
         "`patches` is the split pair with everything its caller does, from an 8-bit photo to the "
         "pasted result; the others are whole programs on images already made floats: `gather` and "
         "`dense` rewritten, `naive` the reference as torch exports it.",

@@ -15,6 +15,7 @@ from rethined_export.errors import UserError
 from rethined_export.jobs import scratch_name
 from rethined_export.models.rethined import PRESETS, VARIANTS, Variant
 from rethined_export.models.rethined.config import TOKENS
+from rethined_export.models.weights import shipped
 from rethined_export.runtime import BATCH, HALO, LOW_HALO, LOW_RESOLUTION, PATCH
 
 #: How full-resolution patches come about: all copied (``gather``), all mixed with all (``dense``),
@@ -34,6 +35,7 @@ class ExportSpec:
     """What to export; the same spec and weights give the same bytes.
 
     Attributes:
+        checkpoint: file of the weights; None for the shipped or, where none are, untrained ones.
         part: the whole, or one program of a split pair; other than whole with ``patches`` only.
         budget: hole tokens a run can fill, in percent of all; ``patches`` only.
     """
@@ -49,6 +51,11 @@ class ExportSpec:
     budget: int = 100
 
     @property
+    def untrained(self) -> bool:
+        """Neither a checkpoint nor shipped weights: a stand-in that does not inpaint."""
+        return self.checkpoint is None and shipped(self.preset, self.variant) is None
+
+    @property
     def places(self) -> int:
         """K, the hole tokens a run can fill."""
         return -(-TOKENS * self.budget // 100)
@@ -58,7 +65,7 @@ class ExportSpec:
         model = "rethined"
         if self.variant == "published":
             model += "-published"
-        if self.checkpoint is None:
+        if self.untrained:
             model += "-untrained"
         return f"{model}-{self.preset}-{self.hr}-{self.form()}-{PRECISION}"
 

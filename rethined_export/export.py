@@ -29,6 +29,7 @@ from rethined_export.jobs import (
     stale_scratch,
     worker_threads,
 )
+from rethined_export.models.weights import shipped
 
 _LOCK = ".rethined-export.lock"
 #: The parity of ``--json`` where the gates were not run.
@@ -275,12 +276,12 @@ def compare(
 
 
 def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
-    """The checkpoint an artifact was made from; None for untrained weights.
+    """The file of weights an artifact was made from; None for untrained ones.
 
     Raises:
         UserError: it cannot be read, or is not that checkpoint.
     """
-    recorded = manifest.spec.checkpoint
+    recorded = manifest.spec.checkpoint or shipped(manifest.spec.preset, manifest.spec.variant)
     if recorded is None:
         if override is not None:
             raise UserError(

@@ -45,7 +45,7 @@ def filler(
     """A function from image ``[1, 3, S, S]`` and mask ``[1, 1, S, S]`` to image, S = side.
 
     Args:
-        artifact: file to run; None runs the torch graph with untrained weights.
+        artifact: file to run; None runs the torch graph with the shipped weights.
     """
 
     def fill(image: Floats, mask: Floats) -> Floats:

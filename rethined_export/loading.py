@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rethined_export.artifacts import ExportSpec
 from rethined_export.converters import converter, target_of
-from rethined_export.converters.types import Runner
+from rethined_export.converters.types import Converter, Runner
 from rethined_export.errors import UserError
 from rethined_export.runtime import LOW_RESOLUTION, Pair, PairRuntime
 
@@ -35,7 +35,7 @@ def image_runtime(artifact: Path | None, side: int, threads: int) -> Iterator[Ru
 
     Args:
         artifact: a whole, or the low half of a pair; None runs the rewritten torch graph of the
-            untrained mobile preset.
+            shipped mobile weights.
         side: of the torch graph's image.
     """
     if artifact is None:
@@ -70,8 +70,13 @@ def split_pair(artifact: Path, threads: int) -> Iterator[Pair]:
     if scale > 1 and (partner == artifact or not partner.exists()):
         raise UserError(f"the patch half of {artifact} is not beside it ({name})")
     target = converter(target_of(artifact))
-    coherence = target.metadata(artifact)["rethined.coherence"] == "true"
+    coherence = has_coherence(target, artifact)
     with ExitStack() as stack:
         low = stack.enter_context(target.load(artifact, threads))
         patch = stack.enter_context(target.load(partner, threads)) if scale > 1 else None
         yield Pair(low, patch, scale, spec.places, spec.top_k, coherence)
+
+
+def has_coherence(target: Converter, low: Path) -> bool:
+    """Whether a pair's low half ends in a coherence layer; it then takes ``rows``."""
+    return target.metadata(low)["rethined.coherence"] == "true"

@@ -1,4 +1,4 @@
-"""Where a reference model's weights come from: a checkpoint, or the untrained stand-in."""
+"""Where a reference model's weights come from: a checkpoint, the shipped ones, or a stand-in."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from rethined_export.models.rethined import (
     preset_config,
     untrained,
 )
+from rethined_export.models.weights import shipped
 
 UNTRAINED = "untrained"
 
@@ -23,9 +24,9 @@ class Weights:
 
     Attributes:
         model: float32.
-        name: the checkpoint's file name, or ``untrained``.
-        sha256: of the checkpoint's bytes, or of the untrained tensors.
-        derived: what was read off the weights because it differs from the preset.
+        name: the file's name, or ``untrained``.
+        sha256: of the file's bytes, or of the untrained tensors.
+        derived: what was read off a user's checkpoint because it differs from the preset.
     """
 
     model: Rethined
@@ -35,19 +36,21 @@ class Weights:
 
 
 def load_weights(checkpoint: Path | None, preset: str, variant: Variant) -> Weights:
-    """Load a checkpoint, or build the untrained model when there is none.
+    """Load a checkpoint; with none the shipped weights, or where none are shipped untrained ones.
 
     Raises:
         UserError: the checkpoint cannot be used; the message says why.
     """
-    if checkpoint is None:
+    path = checkpoint or shipped(preset, variant)
+    if path is None:
         model = untrained(preset_config(preset, variant))
         return Weights(model, UNTRAINED, _hash(model), ())
     try:
-        loaded = load_checkpoint(checkpoint, preset, variant)
+        loaded = load_checkpoint(path, preset, variant)
     except CheckpointError as error:
         raise UserError(str(error)) from error
-    return Weights(loaded.model, checkpoint.name, loaded.sha256, loaded.derived)
+    derived = loaded.derived if checkpoint else ()
+    return Weights(loaded.model, path.name, loaded.sha256, derived)
 
 
 def _hash(model: Rethined) -> str:

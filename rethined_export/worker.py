@@ -171,7 +171,7 @@ def fill(
 ) -> dict[str, Any]:
     """Inpaint one square: ``image.npy`` and ``mask.npy`` in ``folder`` become ``output.npy``.
 
-    With no artifact the rewritten torch graph of the untrained mobile preset runs.
+    With no artifact the rewritten torch graph of the shipped mobile weights runs.
     """
     import numpy as np
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from rethined_export.cli.export import main as export
 from rethined_export.models.rethined import preset_config, untrained
+from rethined_export.models.weights import shipped
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,7 +22,7 @@ def heed_interrupts() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained ONNX artifact at 512 with its manifest, alone in a folder; copy to change it."""
+    """An ONNX artifact at 512 with its manifest, alone in a folder; copy to change it."""
     folder = tmp_path_factory.mktemp("onnx_512")
     options = ["--target", "onnx", "--hr", "512", "--no-verify", "--output", str(folder)]
     assert export(options) == 0
@@ -30,8 +31,16 @@ def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shipped_weights() -> Path:
+    """The file that artifacts are made from where no checkpoint is given."""
+    path = shipped("mobile", "paper")
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the mobile preset: the weights that untrained artifacts hold."""
+    """A checkpoint of the mobile preset with every layer the paper has; untrained."""
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save_file(untrained(preset_config("mobile", "paper")).state_dict(), path)
     return path

@@ -55,25 +55,25 @@ def signed(folder: Path, text: str | None = None) -> Path:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "rethined-untrained-mobile-512-gather-fp32.onnx"),
-        ({"target": "tflite"}, "rethined-untrained-mobile-512-gather-fp32.tflite"),
-        ({"target": "coreml"}, "rethined-untrained-mobile-512-gather-fp32.mlpackage"),
+        ({}, "rethined-mobile-512-gather-fp32.onnx"),
+        ({"target": "tflite"}, "rethined-mobile-512-gather-fp32.tflite"),
+        ({"target": "coreml"}, "rethined-mobile-512-gather-fp32.mlpackage"),
         ({"checkpoint": "/a/b.pth"}, "rethined-mobile-512-gather-fp32.onnx"),
         ({"variant": "published"}, "rethined-published-untrained-mobile-512-gather-fp32.onnx"),
         ({"hr": 4096, "preset": "paper"}, "rethined-untrained-paper-4096-gather-fp32.onnx"),
-        ({"top_k": 4}, "rethined-untrained-mobile-512-gather4-fp32.onnx"),
-        ({"upscale": "dense"}, "rethined-untrained-mobile-512-dense-fp32.onnx"),
+        ({"top_k": 4}, "rethined-mobile-512-gather4-fp32.onnx"),
+        ({"upscale": "dense"}, "rethined-mobile-512-dense-fp32.onnx"),
         (
             {"upscale": "patches", "budget": 10},
-            "rethined-untrained-mobile-512-patches10-fp32.onnx",
+            "rethined-mobile-512-patches10-fp32.onnx",
         ),
         (
             {"upscale": "patches", "part": "low", "budget": 25, "top_k": 4},
-            "rethined-untrained-mobile-512-low25k4-fp32.onnx",
+            "rethined-mobile-512-low25k4-fp32.onnx",
         ),
         (
             {"upscale": "patches", "part": "patch", "hr": 2048},
-            "rethined-untrained-mobile-2048-patch-fp32.onnx",
+            "rethined-mobile-2048-patch-fp32.onnx",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from rethined_export.artifacts import Manifest, manifest_path, read_manifest
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, tflite
-from rethined_export.models.rethined import TOKENS
+from rethined_export.models.rethined import TOKENS, Rethined
 from rethined_export.parity import check_parity
 from rethined_export.programs import in_place_of_whole, whole_graph
 from rethined_export.rewrite.graph import ExportGraph
@@ -31,7 +31,7 @@ CASES = [
     "--hr 512 --variant published",
     "--hr 2048",
     "--hr 512 --upscale patches",
-    "--hr 1024 --upscale patches --split --top-k 4",
+    "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS",
 ]
 SLOW_CASES = [
     "--hr 512",
@@ -55,10 +55,16 @@ Made = list[tuple[str, Path, Manifest]]
     scope="module",
     params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)],
 )
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Target, artifact and manifest of each; the export itself has compared each with torch."""
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, weights: Path
+) -> Made:
+    """Target, artifact and manifest of each; the export itself has compared each with torch.
+
+    The shipped weights have no coherence layer; the untrained checkpoint does.
+    """
     folder = tmp_path_factory.mktemp("dist")
-    assert export([*request.param.split(), "--output", str(folder)]) == 0
+    options = request.param.replace("WEIGHTS", str(weights)).split()
+    assert export([*options, "--output", str(folder)]) == 0
     found = [
         (name, path, read_manifest(path))
         for name, target in TARGETS.items()
@@ -66,6 +72,13 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ]
     assert len(found) == len(TARGETS) * (2 if "--split" in request.param else 1)
     return found
+
+
+def model_of(manifest: Manifest) -> Rethined:
+    """The reference model that an artifact was made from."""
+    spec = manifest.spec
+    checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
+    return load_weights(checkpoint, spec.preset, spec.variant).model
 
 
 def test_every_artifact_equals_torch(made: Made) -> None:
@@ -77,8 +90,7 @@ def test_every_artifact_equals_torch(made: Made) -> None:
 
 
 def test_artifacts_hold_little_but_weights(made: Made) -> None:
-    spec = made[0][2].spec
-    graph = ExportGraph(load_weights(None, spec.preset, spec.variant).model, 512)
+    graph = ExportGraph(model_of(made[0][2]), 512)
     weights = 4 * sum(parameter.numel() for parameter in graph.parameters())
     for _, _, manifest in made:
         if manifest.spec.part == "patch":  # a few matrices
@@ -114,7 +126,7 @@ def test_stock_tflite_interpreter_agrees(made: Made, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tflite, "Interpreter", tensorflow.lite.Interpreter)
     for _, path, manifest in (entry for entry in made if entry[0] == "tflite"):
         spec = manifest.spec
-        model = load_weights(None, spec.preset, spec.variant).model
+        model = model_of(manifest)
         most = spec.places if spec.part == "whole" else TOKENS
         scenes = list(default_scenes(spec.hr, most))[1:2]
         with tflite.load(path, threads=2) as runtime:

@@ -60,7 +60,7 @@ def _parser() -> ArgumentParser:
     add("--target", action="append", metavar="NAME",
         help="onnx, tflite, coreml or all; repeatable (default all)")  # fmt: skip
     add("--checkpoint", type=Path, metavar="FILE",
-        help="safetensors or .pth; default: untrained, fixed seed")  # fmt: skip
+        help="safetensors or .pth; default: the weights shipped for the preset")  # fmt: skip
     add("--preset", default="mobile", metavar="NAME", help="mobile (default) or paper")
     add("--variant", default="paper", metavar="NAME",
         help="paper (default), or published: the authors' own code")  # fmt: skip
@@ -254,5 +254,5 @@ def _print_hints(console: Console, results: list[Exported]) -> None:
     if results[0].parity is None:
         say(console, f"  rethined-parity {first}")
     say(console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}")
-    if results[0].spec.checkpoint is None:
+    if results[0].spec.untrained:
         say(console, "note: untrained weights; they test the export and do not inpaint")

@@ -34,7 +34,7 @@ def _parser() -> ArgumentParser:
         "--artifact",
         type=Path,
         metavar="FILE",
-        help="whole, or low half of a split pair; default: torch, with untrained weights",
+        help="whole, or low half of a split pair; default: torch, with the shipped weights",
     )
     add("--overwrite", action="store_true", help="replace an output that exists")
     return made

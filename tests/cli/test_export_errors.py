@@ -37,7 +37,7 @@ from rethined_export.converters import TARGETS
 from rethined_export.jobs import JobError
 
 Capture = pytest.CaptureFixture[str]
-NAME = "rethined-untrained-mobile-512-gather-fp32.onnx"
+NAME = "rethined-mobile-512-gather-fp32.onnx"
 
 
 # --- Options -------------------------------------------------------------------------------------

@@ -163,17 +163,27 @@ def test_checkpoint_that_has_changed(
 def test_checkpoint_for_an_untrained_artifact(
     artifact: Path, weights: Path, measured: list[Any], capsys: Capture
 ) -> None:
+    edit_manifest(artifact, lambda facts: facts["spec"].update(variant="published"))
     assert "leave --checkpoint out" in failure([artifact, "--checkpoint", weights], capsys)
     assert not measured
 
 
+def test_shipped_weights_of_another_release(
+    artifact: Path, measured: list[Any], capsys: Capture
+) -> None:
+    edit_manifest(artifact, lambda facts: facts.update(weights_sha256="0" * 64))
+    line = failure([artifact], capsys)
+    assert "rethined-mobile.safetensors is not the checkpoint" in line
+    assert not measured
+
+
 def test_moved_checkpoint_is_measured(
-    artifact: Path, weights: Path, tmp_path: Path, capsys: Capture
+    artifact: Path, shipped_weights: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     """A real comparison, on the user's photo, with weights that lie elsewhere than recorded."""
-    made_from(artifact, tmp_path / "gone.safetensors", weights)
+    made_from(artifact, tmp_path / "gone.safetensors", shipped_weights)
     image, hole = photo(tmp_path / "[b]my photo.png"), mask(tmp_path / "mask.png")
-    options = ["--checkpoint", weights, "--image", image, "--mask", hole, "--json"]
+    options = ["--checkpoint", shipped_weights, "--image", image, "--mask", hole, "--json"]
     assert main([str(artifact), *map(str, options)]) == 0
     captured = capsys.readouterr()
     (entry,) = json.loads(captured.out)["artifacts"]

@@ -14,19 +14,20 @@ SIDE = 1024
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """All three artifacts at 1024, k = 1, compared with torch on the bundled photos."""
     folder = tmp_path_factory.mktemp("exported")
-    assert export_cli.main(["--hr", str(SIDE), "--output", str(folder)]) == 0
+    options = ["--checkpoint", str(weights), "--hr", str(SIDE), "--output", str(folder)]
+    assert export_cli.main(options) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
-def exported_top4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported_top4(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """An ONNX artifact that mixes four patches a token."""
     folder = tmp_path_factory.mktemp("top4")
     options = ["--target", "onnx", "--top-k", "4", "--hr", str(SIDE), "--output", str(folder)]
-    assert export_cli.main(options) == 0
+    assert export_cli.main([*options, "--checkpoint", str(weights)]) == 0
     return folder
 
 

@@ -138,10 +138,12 @@ def test_a_damaged_checkpoint(images: Scenes, finished: Path, tmp_path: Path) ->
 
 def test_nan_stops_the_run(images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
-    real = loop.hole_l1
+    real = loop.hole_error
     calls = iter(range(100))
     monkeypatch.setattr(
-        loop, "hole_l1", lambda *inputs: real(*inputs) * (float("nan") if next(calls) == 2 else 1)
+        loop,
+        "hole_error",
+        lambda *inputs: real(*inputs) * (float("nan") if next(calls) == 2 else 1),
     )
     with pytest.raises(DivergedError, match=r"loss is nan at step 3 \(seed 0, batch of 2 at 64\)"):
         run(SETTINGS, images, tmp_path)

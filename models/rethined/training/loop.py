@@ -18,7 +18,7 @@ from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.push_pull import push_pull
 from rethined_export.models.rethined.training.images import Images
 from rethined_export.models.rethined.training.journal import Journal
-from rethined_export.models.rethined.training.losses import hole_l1, hole_psnr, matching_loss
+from rethined_export.models.rethined.training.losses import hole_error, hole_psnr, matching_loss
 from rethined_export.models.rethined.training.samples import Batch, Samples, collate
 from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
@@ -101,7 +101,7 @@ class Objective(nn.Module):
         self.model.train()
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self._bf16):
             painted, _ = self.model.coarse_model(batch.image * (1 - batch.mask), batch.mask)
-        return hole_l1(painted.float(), batch.image, batch.mask)
+        return hole_error(painted.float(), batch.image, batch.mask)
 
 
 def train(

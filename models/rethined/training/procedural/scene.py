@@ -27,7 +27,7 @@ def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
     colours = palette(random, int(random.integers(3, 9)))
     canvas = _ground(random, side, colours[0])
     kind = random.random()
-    if kind < 0.2:  # one texture, the whole frame
+    if kind < 0.35:  # one texture, the whole frame
         canvas += _tinted(random, in_perspective(random, texture(random, side)), 0.12)
         if random.random() < 0.5:
             canvas += _tinted(random, texture(random, side), 0.04)
@@ -35,7 +35,7 @@ def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
         if random.random() < 0.6:
             regions(random, canvas)
         paint = Paint(colours, [in_perspective(random, texture(random, side)) for _ in range(3)])
-        if kind > 0.4:
+        if kind > 0.5:
             leaves(random, canvas, paint, int(2 + random.exponential(25)))
         if random.random() < 0.3:
             lines(random, canvas)
@@ -48,8 +48,8 @@ def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
 def _ground(random: np.random.Generator, side: int, colour: Floats) -> Floats:
     """A colour that drifts: sky, wall, skin, something out of focus."""
     canvas = np.broadcast_to(colour, (side, side, 3)).copy()
-    drift = field(random, side, random.uniform(1.0, 3.0))
-    return canvas + _tinted(random, drift, float(random.exponential(0.08)))
+    drift = field(random, side, random.uniform(0.8, 2.6))
+    return canvas + _tinted(random, drift, float(random.exponential(0.1)))
 
 
 def _tinted(random: np.random.Generator, grey: Floats, strength: float) -> Floats:

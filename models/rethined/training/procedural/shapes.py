@@ -91,10 +91,10 @@ def _object(random: np.random.Generator, canvas: Floats, points: Points, paint: 
         alpha = cv2.GaussianBlur(alpha, (0, 0), random.uniform(0.5, 3))
     cover = (alpha.astype(np.float32) / 255)[:, :, None]
     shade = random.normal(0, 0.2) * ramp(random, height, width)
-    if random.random() < 0.5:
+    if random.random() < 0.7:
         grey = paint.textures[random.integers(len(paint.textures))]
         y, x = (int(random.integers(side - size + 1)) for size in (height, width))
-        shade = shade + random.exponential(0.05) * grey[y : y + height, x : x + width]
+        shade = shade + random.exponential(0.07) * grey[y : y + height, x : x + width]
     colour = paint.colours[random.integers(len(paint.colours))]
     view = canvas[low[1] : high[1], low[0] : high[0]]
     view += cover * (colour + shade[:, :, None] - view)
