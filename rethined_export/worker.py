@@ -14,7 +14,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +24,8 @@ from rethined_export.errors import OperatorError, UnavailableError, UserError
 from rethined_export.memory import peak_rss_bytes
 
 Report = Callable[[str], None]
+#: What runs the artifacts of each target on this machine.
+RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "coreml": "ML Program interpreter"}
 _WATCH_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -258,6 +262,67 @@ def describe(report: Report, *, artifact: str) -> dict[str, Any]:
     return {"hr": spec.hr, "part": spec.part}
 
 
+def measure(
+    report: Report, *, artifact: str, threads: int, warm_up: int | None, runs: int | None
+) -> dict[str, Any]:
+    """Time fills by an artifact: ``before``, ``inference`` and ``after`` of each, in milliseconds.
+
+    Args:
+        warm_up: runs that do not count; None: until steady. runs: that do; None: 50 or 10 s.
+    """
+    from rethined_export.benchmarks import timing
+    from rethined_export.benchmarks.subjects import subject
+    from rethined_export.converters import target_of
+
+    report("loading")
+    begun = time.perf_counter()
+    with subject(Path(artifact), threads) as fill:
+        load = 1e3 * (time.perf_counter() - begun)
+        report("warming up")
+        first = fill().total
+        warmed = 1 + timing.warm_up(partial(_total, fill), warm_up)
+        report("measuring")
+        begun = time.perf_counter()
+        parts: list[Any] = []
+        while not timing.enough(len(parts), begun, runs):
+            parts.append(fill())
+    return {
+        "runtime": RUNTIMES[target_of(Path(artifact))],
+        "load": load,
+        "first": first,
+        "warm_up": warmed,
+        **{name: [getattr(p, name) for p in parts] for name in ("before", "inference", "after")},
+    }
+
+
+def measure_in_turn(
+    report: Report, *, artifacts: list[str], threads: int, warm_up: int | None, runs: int | None
+) -> dict[str, Any]:
+    """Time two artifacts turn about in one process: ``times``, the milliseconds of each."""
+    from rethined_export.benchmarks import timing
+    from rethined_export.benchmarks.subjects import subject
+
+    report("loading")
+    with ExitStack() as stack:
+        fills = [stack.enter_context(subject(Path(path), threads)) for path in artifacts]
+        report("warming up")
+        totals = [partial(_total, fill) for fill in fills]
+        for run in totals:
+            timing.warm_up(run, warm_up)
+        report("measuring in turn")
+        begun = time.perf_counter()
+        times: list[list[float]] = [[] for _ in fills]
+        while not timing.enough(len(times[0]), begun, runs):
+            for run, own in zip(totals, times, strict=True):
+                own.append(run())
+    return {"times": times}
+
+
+def _total(fill: Any) -> float:
+    """Milliseconds of one fill."""
+    return float(fill().total)
+
+
 def _load(spec: dict[str, Any], threads: int) -> tuple[Any, Any]:
     """Weights, and the parsed spec."""
     import torch
@@ -278,6 +343,8 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "fill_scenes": fill_scenes,
     "fill_photo": fill_photo,
     "describe": describe,
+    "measure": measure,
+    "measure_in_turn": measure_in_turn,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""One benchmark: artifacts on a device, their statistics, and what they say of the budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rethined_export.benchmarks.profiles import Profile
+from rethined_export.benchmarks.runners import RUNNERS
+from rethined_export.benchmarks.runners.types import Measured, Plan
+from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
+from rethined_export.benchmarks.verdict import Provenance, Verdict, judge
+from rethined_export.errors import UserError
+from rethined_export.jobs import JobError, run_job
+
+
+@dataclass(frozen=True)
+class Result:
+    """One artifact on one device.
+
+    Attributes:
+        total, parts: whole fills, and ``before``, ``inference``, ``after``; None: it did not run.
+        failure: why it did not.
+    """
+
+    path: Path
+    provenance: Provenance
+    verdict: Verdict
+    measured: Measured | None = None
+    total: Summary | None = None
+    parts: dict[str, Summary] | None = None
+    failure: str = ""
+    exit_code: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``--json``."""
+        done = self.measured
+        return {
+            "path": str(self.path),
+            "runtime": done and done.runtime,
+            "provenance": self.provenance,
+            "ms": self.total and self.total.to_dict(),
+            "parts_ms": self.parts and {name: s.to_dict() for name, s in self.parts.items()},
+            "load_ms": done and done.load,
+            "first_ms": done and done.first,
+            "warm_up_runs": done and done.warm_up,
+            "peak_rss_bytes": done and done.peak_rss_bytes,
+            "unsteady": self.total and self.total.unsteady,
+            "instructions": None,
+            "verdict": self.verdict.answer,
+            "reason": self.verdict.reason,
+            "failure": self.failure or None,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two artifacts run turn about: how long the second takes over the first."""
+
+    first: Path
+    second: Path
+    ratio: float
+    low: float
+    high: float
+
+
+def bench(
+    profile: Profile,
+    artifacts: Sequence[Path],
+    plan: Plan,
+    budget_ms: float,
+    statistic: str,
+    tell: Callable[[str, str], None],
+) -> list[Result]:
+    """Measure every artifact; one that fails does not stop the others.
+
+    Args:
+        statistic: of whole fills, that the budget is for.
+        tell: called with an artifact's name and its stage.
+    """
+    results = []
+    with RUNNERS[profile.kind]() as runner:
+        for path in artifacts:
+
+            def stage(text: str, name: str = path.name) -> None:
+                tell(name, text)
+
+            try:
+                measured = runner.run(path, plan, stage)
+            except (JobError, UserError) as error:
+                verdict = judge(None, budget_ms, runner.provenance, unsteady=False)
+                results.append(
+                    Result(
+                        path,
+                        runner.provenance,
+                        verdict,
+                        failure=str(error),
+                        exit_code=error.exit_code,
+                    )
+                )
+                continue
+            results.append(_result(path, runner.provenance, measured, budget_ms, statistic))
+    return results
+
+
+def _result(
+    path: Path, provenance: Provenance, measured: Measured, budget_ms: float, statistic: str
+) -> Result:
+    total = summarise(measured.total)
+    parts = {name: summarise(getattr(measured, name)) for name in ("before", "inference", "after")}
+    figure = float(getattr(total, statistic))
+    verdict = judge(figure, budget_ms, provenance, unsteady=total.unsteady)
+    return Result(path, provenance, verdict, measured, total, parts)
+
+
+def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) -> Comparison:
+    """Run two artifacts turn about on this machine.
+
+    Raises:
+        JobError: one of them cannot run.
+    """
+    first, second = artifacts
+    job = {
+        "artifacts": [str(first), str(second)],
+        "threads": plan.threads,
+        "warm_up": plan.warm_up,
+        "runs": plan.runs,
+    }
+    times = np.array(run_job("measure_in_turn", job, tell)["times"])
+    return Comparison(first, second, *paired_ratio(times[1], times[0]))

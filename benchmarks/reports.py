@@ -1,0 +1,65 @@
+"""Results for other programs: Markdown and JUnit XML."""
+
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from rethined_export.benchmarks.bench import Result
+from rethined_export.benchmarks.profiles import Profile
+from rethined_export.benchmarks.verdict import NOT_KNOWN, OVER
+
+COLUMNS = ("artifact", "runtime", "p50", "p90", "p99", "load", "peak MB", "verdict")
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """One line of the table; milliseconds."""
+    if result.measured is None or result.total is None:
+        return (result.path.name, *["–"] * 6, str(result.verdict))
+    total, done = result.total, result.measured
+    times = (total.p50, total.p90, total.p99, done.load)
+    return (
+        result.path.name,
+        done.runtime,
+        *(f"{value:.1f}" for value in times),
+        f"{done.peak_rss_bytes / 1e6:.0f}",
+        str(result.verdict),
+    )
+
+
+def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
+    """A table under a line that says where its figures come from."""
+    where = ", ".join(sorted({result.provenance for result in results}))
+    lines = [
+        f"# {profile.name}",
+        "",
+        f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; {where}; "
+        f"budget {budget}.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *("| " + " | ".join(row(result)) + " |" for result in results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def junit(profile: Profile, results: Sequence[Result]) -> str:
+    """One test case for each artifact: over the budget fails, not known is skipped."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"rethined-bench {profile.id}",
+        tests=str(len(results)),
+        failures=str(sum(result.verdict.answer == OVER for result in results)),
+        errors=str(sum(bool(result.failure) for result in results)),
+    )
+    for result in results:
+        seconds = "0" if result.total is None else f"{result.total.p50 / 1e3:.6f}"
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=profile.id, name=result.path.name, time=seconds
+        )
+        if result.failure:
+            ElementTree.SubElement(case, "error", message=result.failure)
+        elif result.verdict.answer == OVER:
+            ElementTree.SubElement(case, "failure", message=str(result.verdict))
+        elif result.verdict.answer == NOT_KNOWN:
+            ElementTree.SubElement(case, "skipped", message=str(result.verdict))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,55 @@
+"""This machine: a fresh process for each artifact."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from rethined_export.benchmarks.runners.types import Measured, Plan
+from rethined_export.benchmarks.verdict import Provenance
+from rethined_export.jobs import run_job
+
+#: A run that takes longer is hung.
+_TIME_LIMIT_S = 600.0
+
+
+class HostRunner:
+    """Runs artifacts here, one after the other."""
+
+    provenance: Provenance = "host"
+
+    @staticmethod
+    def unreachable() -> str:
+        """This machine is always there."""
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        return None
+
+    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured:
+        """Measure one artifact.
+
+        Raises:
+            JobError: it cannot be loaded or run, or hangs.
+        """
+        job = {
+            "artifact": str(artifact),
+            "threads": plan.threads,
+            "warm_up": plan.warm_up,
+            "runs": plan.runs,
+        }
+        told = run_job("measure", job, tell, time_limit_s=_TIME_LIMIT_S)
+        return Measured(
+            runtime=told["runtime"],
+            before=np.array(told["before"]),
+            inference=np.array(told["inference"]),
+            after=np.array(told["after"]),
+            load=told["load"],
+            first=told["first"],
+            warm_up=told["warm_up"],
+            peak_rss_bytes=told["peak_rss_bytes"],
+        )

@@ -1,0 +1,103 @@
+"""What is timed: one fill of an 8-bit photo by an artifact, in its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from rethined_export.converters import converter, target_of
+from rethined_export.errors import UserError
+from rethined_export.loading import embedded_spec, split_pair
+from rethined_export.runtime import (
+    GRID,
+    LOW_RESOLUTION,
+    TOKENS,
+    Square,
+    choose,
+    complete,
+)
+
+#: Share of the tokens in the hole.
+COVER = 0.10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Milliseconds of one fill: photo to inputs, the programs themselves, outputs to photo."""
+
+    before: float
+    inference: float
+    after: float
+
+    @property
+    def total(self) -> float:
+        """All three."""
+        return self.before + self.inference + self.after
+
+
+Subject = Callable[[], Parts]
+
+
+@contextmanager
+def subject(artifact: Path, threads: int) -> Iterator[Subject]:
+    """A function that fills a photo once: with a whole artifact, or the pair of a low half.
+
+    Raises:
+        UserError: this is the patch half, or it was not made by rethined-export.
+    """
+    spec = embedded_spec(artifact)
+    photo, hole = _photo(spec.hr)
+    if spec.part == "whole":
+        with converter(target_of(artifact)).load(artifact, threads) as runtime:
+            yield lambda: _whole(runtime, photo, hole)
+        return
+    if spec.part == "patch":
+        raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
+    with split_pair(artifact, threads) as pair:
+
+        def fill() -> Parts:
+            square = Square(photo, hole, pair.scale)
+            begun = perf_counter()
+            image, mask = square.shrink()
+            shrunk = perf_counter()
+            choice = choose(pair, image, mask)
+            chosen = perf_counter()
+            complete(pair, square, choice)
+            done = perf_counter()
+            return Parts(1e3 * (shrunk - begun), 1e3 * (chosen - shrunk), 1e3 * (done - chosen))
+
+        yield fill
+
+
+def _whole(
+    runtime: Callable[..., dict[str, npt.NDArray[np.generic]]],
+    photo: npt.NDArray[np.uint8],
+    hole: npt.NDArray[np.bool_],
+) -> Parts:
+    begun = perf_counter()
+    image = photo.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    mask = hole[None, None].astype(np.float32)
+    ready = perf_counter()
+    output = runtime(image=image, mask=mask)["output"]
+    ran = perf_counter()
+    filled = photo.copy()
+    values = output[0].transpose(1, 2, 0)[hole]
+    filled[hole] = np.rint(np.clip(values, 0, 1) * np.float32(255))
+    done = perf_counter()
+    return Parts(1e3 * (ready - begun), 1e3 * (ran - ready), 1e3 * (done - ran))
+
+
+def _photo(side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """A photo of noise and a hole of whole tokens: time does not depend on what it shows."""
+    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    flags = np.zeros(TOKENS, np.bool_)
+    flags[: round(COVER * TOKENS)] = True
+    grid = np.roll(flags, TOKENS // 3).reshape(GRID, GRID)
+    size = side // LOW_RESOLUTION * (LOW_RESOLUTION // GRID)
+    return photo, grid.repeat(size, 0).repeat(size, 1)

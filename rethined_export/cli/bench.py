@@ -1,0 +1,179 @@
+"""``rethined-bench``: does an artifact meet the budget on a device, and how do we know?"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rethined_export.benchmarks.profiles import Profile, load_profiles
+from rethined_export.benchmarks.runners import unreachable
+from rethined_export.benchmarks.runners.types import Plan
+from rethined_export.benchmarks.timing import STATISTICS
+from rethined_export.cli.common import (
+    choose,
+    err,
+    fail,
+    out,
+    parser,
+    print_json,
+    print_table,
+    run,
+    say,
+    stages,
+)
+from rethined_export.errors import UnavailableError, UserError
+from rethined_export.jobs import worker_threads
+
+_EXAMPLES = """\
+  rethined-bench dist/*.tflite --device host
+  rethined-bench dist/a.onnx dist/b.onnx --compare
+  rethined-bench dist/*.onnx --budget-ms 50 --stat p99 --junit build/bench.xml
+  rethined-bench --list-devices"""
+OVER_BUDGET = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run(_main, arguments)
+
+
+def _parser() -> ArgumentParser:
+    made = parser(
+        "rethined-bench",
+        "Time artifacts on a device, from an 8-bit photo to the filled one, against a budget. Exit "
+        "codes: 0 within the budget, or not known; 2 unusable file; 4 over the budget; 6 the "
+        "device cannot be reached.",
+        _EXAMPLES,
+    )
+    add = made.add_argument
+    add("artifacts", nargs="*", type=Path, metavar="ARTIFACT",
+        help="whole, or low half of a split pair")  # fmt: skip
+    add("--device", default="host", metavar="NAME", help="a profile (default host)")
+    add("--devices", type=Path, metavar="DIR", help="more profiles, *.toml")
+    add("--list-devices", action="store_true", help="all profiles, and which can be reached")
+    add("--budget-ms", type=float, default=30.0, metavar="MS", help="default 30")
+    add("--stat", default="p90", metavar="NAME", help=f"{', '.join(STATISTICS)} (default p90)")
+    add("--runs", type=int, metavar="N", help="that count; default 50, or 10 s of them")
+    add("--warmup", type=int, metavar="N", help="runs that do not; default: until steady")
+    add("--threads", type=int, default=worker_threads(), metavar="T", help="default: all cores")
+    add("--compare", action="store_true", help="two artifacts turn about: ratio and its interval")
+    add("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
+    add("--json", action="store_true", help="one JSON document on standard output")
+    return made
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    _check(options)
+    profiles = load_profiles(options.devices)
+    if options.list_devices:
+        _list(profiles, options.json)
+        return 0
+    if not options.artifacts:
+        raise UserError("no artifact given; rethined-export writes them")
+    profile = profiles[choose("--device", options.device, profiles)]
+    if reason := unreachable(profile):
+        raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
+    plan = Plan(options.threads, options.warmup, options.runs)
+    if options.compare:
+        return _compare(options, plan)
+    return _measure(options, profile, plan)
+
+
+def _check(options: Namespace) -> None:
+    choose("--stat", options.stat, STATISTICS)
+    for name, least in (("runs", 1), ("warmup", 0), ("threads", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value}; use {least} or more")
+    if not options.budget_ms > 0:
+        raise UserError(f"--budget-ms {options.budget_ms:g}; use a positive number")
+    if options.compare and len(options.artifacts) != 2:
+        raise UserError(f"--compare takes two artifacts, not {len(options.artifacts)}")
+
+
+def _list(profiles: dict[str, Profile], as_json: bool) -> None:
+    entries: list[dict[str, Any]] = [
+        {
+            "device": profile.id,
+            "name": profile.name,
+            "formats": list(profile.formats),
+            "reached": profile.reached,
+            "reachable": not unreachable(profile),
+            "why_not": unreachable(profile) or None,
+        }
+        for profile in profiles.values()
+    ]
+    if as_json:
+        print_json({"devices": entries})
+        return
+    print_table(
+        [("device", "name", "runs", "now")]
+        + [
+            (e["device"], e["name"], ", ".join(e["formats"]), e["why_not"] or "reachable")
+            for e in entries
+        ]
+    )
+
+
+def _measure(options: Namespace, profile: Profile, plan: Plan) -> int:
+    from rethined_export.benchmarks.bench import bench
+    from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
+    from rethined_export.benchmarks.verdict import OVER
+
+    for artifact in options.artifacts:
+        _check_format(artifact, profile)
+    with stages(err) as on_stage:
+        results = bench(profile, options.artifacts, plan, options.budget_ms, options.stat, on_stage)
+    budget = f"{options.budget_ms:g} ms at {options.stat}"
+    if options.junit is not None:
+        options.junit.write_text(junit(profile, results))
+    if options.markdown is not None:
+        options.markdown.write_text(markdown(profile, results, budget))
+    if options.json:
+        entries = [result.to_dict() for result in results]
+        print_json({"device": profile.id, "budget_ms": options.budget_ms, "stat": options.stat,
+                    "threads": plan.threads, "results": entries})  # fmt: skip
+    else:
+        print_table([COLUMNS, *(row(result) for result in results)])
+        provenance = results[0].provenance
+        say(out, f"{provenance} wall times in ms, {plan.threads} threads, budget {budget}")
+    for result in results:
+        if result.failure:
+            fail(f"{result.path}: {result.failure}")
+    failed = max(result.exit_code for result in results)
+    over = any(result.verdict.answer == OVER for result in results)
+    return failed or (OVER_BUDGET if over else 0)
+
+
+def _check_format(artifact: Path, profile: Profile) -> None:
+    from rethined_export.converters import target_of
+
+    if not artifact.exists():
+        raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
+    target = target_of(artifact)
+    if target not in profile.formats:
+        raise UserError(
+            f"{profile.name} runs {', '.join(profile.formats)}; {artifact} is for {target}"
+        )
+
+
+def _compare(options: Namespace, plan: Plan) -> int:
+    from rethined_export.benchmarks.bench import compare
+
+    if options.device != "host":
+        raise UserError(f"--compare runs on this machine, not on {options.device}")
+    with stages(err) as on_stage:
+        made = compare(options.artifacts, plan, lambda text: on_stage("both", text))
+    if options.json:
+        print_json({"device": "host", "first": str(made.first), "second": str(made.second),
+                    "ratio": made.ratio, "interval_95": [made.low, made.high]})  # fmt: skip
+        return 0
+    say(out, f"{made.second.name} takes {made.ratio:.3f} times as long as {made.first.name}")
+    say(out, f"95 % interval {made.low:.3f} to {made.high:.3f}; host wall times, turn about")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

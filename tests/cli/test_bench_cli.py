@@ -1,0 +1,101 @@
+"""rethined-bench on this machine: real runs, exit codes, files for other programs."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from commands import refusal
+
+from rethined_export.cli.bench import main
+from rethined_export.cli.export import main as export
+from tests.copies import copied
+
+Capture = pytest.CaptureFixture[str]
+QUICK = ["--runs", "3", "--warmup", "1"]
+
+
+def test_a_generous_and_an_impossible_budget(
+    onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    xml, table = tmp_path / "bench.xml", tmp_path / "bench.md"
+    options = [str(onnx_512), *QUICK, "--junit", str(xml), "--markdown", str(table)]
+    assert main([*options, "--budget-ms", "60000", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (result,) = document["results"]
+    assert document["device"] == "host"
+    assert result["runtime"] == "ONNX Runtime"
+    assert result["provenance"] == "host"
+    assert result["ms"]["runs"] == 3
+    assert 0 < result["ms"]["min"] <= result["ms"]["p50"] <= result["ms"]["max"]
+    parts = sum(result["parts_ms"][name]["mean"] for name in ("before", "inference", "after"))
+    assert parts == pytest.approx(result["ms"]["mean"])
+    assert result["load_ms"] > 0
+    assert result["peak_rss_bytes"] > onnx_512.stat().st_size
+    assert ElementTree.parse(xml).getroot().get("failures") == "0"
+
+    assert main([*options, "--budget-ms", "0.01", "--stat", "min"]) == 4
+    assert "over the budget" in capsys.readouterr().out
+    assert ElementTree.parse(xml).getroot().get("failures") == "1"
+    assert "over the budget" in table.read_text()
+
+
+def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
+    options = ["--target", "onnx", "--hr", "1024", "--upscale", "patches", "--split"]
+    assert export([*options, "--no-verify", "--output", str(tmp_path)]) == 0
+    (low,) = tmp_path.glob("*-low10-*.onnx")
+    (patch,) = tmp_path.glob("*-patch-*.onnx")
+    capsys.readouterr()
+    assert main([str(low), str(onnx_512), *QUICK, "--compare", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["interval_95"][0] <= made["ratio"] <= made["interval_95"][1]
+    assert main([str(patch), *QUICK]) == 2
+    assert "give the low half" in capsys.readouterr().err
+
+
+def test_a_damaged_artifact_does_not_stop_the_others(
+    onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    broken = copied(onnx_512, tmp_path / "copy")
+    broken.write_bytes(broken.read_bytes()[:1000])
+    options = [str(broken), str(onnx_512), *QUICK, "--budget-ms", "60000", "--json"]
+    assert main(options) == 2
+    captured = capsys.readouterr()
+    first, second = json.loads(captured.out)["results"]
+    assert first["ms"] is None and first["verdict"] == "not known"
+    assert second["verdict"] == "meets the budget"
+    assert str(broken) in captured.err
+
+
+def test_lists_devices(capsys: Capture) -> None:
+    assert main(["--list-devices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("host") and line.endswith("reachable") for line in lines)
+    assert any(line.startswith("pixel7") and "no runner for adb" in line for line in lines)
+
+
+def test_a_device_out_of_reach(onnx_512: Path, capsys: Capture) -> None:
+    assert main([str(onnx_512), "--device", "pixel7"]) == 6
+    assert "Google Pixel 7 cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--device", "pixel9"], "did you mean pixel"),
+        (["--stat", "p9"], "--stat p9 is unknown"),
+        (["--runs", "0"], "--runs 0; use 1 or more"),
+        (["--threads", "0"], "--threads 0"),
+        (["--budget-ms", "nan"], "--budget-ms nan; use a positive number"),
+        (["--compare"], "--compare takes two artifacts, not 1"),
+    ],
+)
+def test_refusals(onnx_512: Path, options: list[str], said: str, capsys: Capture) -> None:
+    assert said in refusal(main, [onnx_512, *options], capsys)
+
+
+def test_artifacts_that_are_not_there(tmp_path: Path, capsys: Capture) -> None:
+    assert "no artifact given" in refusal(main, [], capsys)
+    assert "does not exist" in refusal(main, [tmp_path / "a.onnx"], capsys)
+    (tmp_path / "a.mlpackage").mkdir()
+    assert "runs onnx, tflite" in refusal(main, [tmp_path / "a.mlpackage"], capsys)
