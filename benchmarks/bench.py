@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners import RUNNERS
-from rethined_export.benchmarks.runners.types import Measured, Plan
+from rethined_export.benchmarks.runners import runner, stand_in
+from rethined_export.benchmarks.runners.types import Counted, Measured, Plan
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
-from rethined_export.benchmarks.verdict import Provenance, Verdict, judge
-from rethined_export.errors import UserError
+from rethined_export.benchmarks.verdict import NOT_KNOWN, Provenance, Verdict, estimate, judge
+from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
+
+#: The gate between an artifact and torch; two processors may differ as much.
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class Result:
     """One artifact on one device.
 
     Attributes:
-        total, parts: whole fills, and ``before``, ``inference``, ``after``; None: it did not run.
-        failure: why it did not.
+        total, parts: whole fills, and ``before``, ``inference``, ``after``; None: not timed.
+        counted: what an emulated run gives instead of times.
+        failure: why it did not run, or why its figures mean nothing.
     """
 
     path: Path
@@ -31,15 +35,17 @@ class Result:
     measured: Measured | None = None
     total: Summary | None = None
     parts: dict[str, Summary] | None = None
+    counted: Counted | None = None
     failure: str = ""
     exit_code: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of ``--json``."""
-        done = self.measured
+        done, counted = self.measured, self.counted
+        ran = done or counted
         return {
             "path": str(self.path),
-            "runtime": done and done.runtime,
+            "runtime": ran and ran.runtime,
             "provenance": self.provenance,
             "ms": self.total and self.total.to_dict(),
             "parts_ms": self.parts and {name: s.to_dict() for name, s in self.parts.items()},
@@ -48,7 +54,8 @@ class Result:
             "warm_up_runs": done and done.warm_up,
             "peak_rss_bytes": done and done.peak_rss_bytes,
             "unsteady": self.total and self.total.unsteady,
-            "instructions": None,
+            "instructions": counted and counted.instructions,
+            "difference_from_host": counted and counted.difference,
             "verdict": self.verdict.answer,
             "reason": self.verdict.reason,
             "failure": self.failure or None,
@@ -81,31 +88,48 @@ def bench(
         tell: called with an artifact's name and its stage.
     """
     results = []
-    with RUNNERS[profile.kind]() as runner:
+    with runner(profile) as device:
         for path in artifacts:
 
             def stage(text: str, name: str = path.name) -> None:
                 tell(name, text)
 
             try:
-                measured = runner.run(path, plan, stage)
+                made = device.run(path, plan, stage)
             except (JobError, UserError) as error:
-                verdict = judge(None, budget_ms, runner.provenance, unsteady=False)
+                verdict = judge(None, budget_ms, device.provenance, unsteady=False)
                 results.append(
                     Result(
                         path,
-                        runner.provenance,
+                        device.provenance,
                         verdict,
                         failure=str(error),
                         exit_code=error.exit_code,
                     )
                 )
                 continue
-            results.append(_result(path, runner.provenance, measured, budget_ms, statistic))
+            results.append(
+                _counted(path, profile, made)
+                if isinstance(made, Counted)
+                else _timed(path, device.provenance, made, budget_ms, statistic)
+            )
     return results
 
 
-def _result(
+def _counted(path: Path, profile: Profile, counted: Counted) -> Result:
+    """A count is no time: the verdict is open, with an estimate where the cores are known."""
+    reason = estimate(counted.instructions, profile)
+    if instead := stand_in(profile):
+        reason = f"{instead}; {reason}"
+    verdict = Verdict(NOT_KNOWN, reason)
+    if counted.difference <= _SAME:
+        return Result(path, "emulated", verdict, counted=counted)
+    failure = f"on arm64 its output differs by {counted.difference:.1e} (at most {_SAME:.0e})"
+    code = ParityError.exit_code
+    return Result(path, "emulated", verdict, counted=counted, failure=failure, exit_code=code)
+
+
+def _timed(
     path: Path, provenance: Provenance, measured: Measured, budget_ms: float, statistic: str
 ) -> Result:
     total = summarise(measured.total)

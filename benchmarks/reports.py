@@ -7,13 +7,18 @@ from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.verdict import NOT_KNOWN, OVER
 
-COLUMNS = ("artifact", "runtime", "p50", "p90", "p99", "load", "peak MB", "verdict")
+COLUMNS = (
+    "artifact", "runtime", "p50", "p90", "p99", "load", "peak MB", "G instructions", "verdict",
+)  # fmt: skip
 
 
 def row(result: Result) -> tuple[str, ...]:
     """One line of the table; milliseconds."""
+    if result.counted is not None:
+        count = f"{result.counted.instructions / 1e9:.3f}"
+        return (result.path.name, result.counted.runtime, *["–"] * 5, count, str(result.verdict))
     if result.measured is None or result.total is None:
-        return (result.path.name, *["–"] * 6, str(result.verdict))
+        return (result.path.name, *["–"] * 7, str(result.verdict))
     total, done = result.total, result.measured
     times = (total.p50, total.p90, total.p99, done.load)
     return (
@@ -21,6 +26,7 @@ def row(result: Result) -> tuple[str, ...]:
         done.runtime,
         *(f"{value:.1f}" for value in times),
         f"{done.peak_rss_bytes / 1e6:.0f}",
+        "–",
         str(result.verdict),
     )
 
@@ -32,7 +38,7 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
         f"# {profile.name}",
         "",
         f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; {where}; "
-        f"budget {budget}.",
+        f"budget {budget}. Instructions: of one run of the artifact, on one emulated core.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

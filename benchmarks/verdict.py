@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rethined_export.benchmarks.profiles import Profile
+
 Provenance = Literal["on-device", "emulated", "host"]
 MEETS, OVER, NOT_KNOWN = "meets the budget", "over the budget", "not known"
+#: Instructions a cycle that vector code reaches on one core, from waiting for memory to full width.
+_PER_CYCLE = (1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,15 @@ def judge(
             return Verdict(NOT_KNOWN, f"{milliseconds:.1f} ms, but the run was unsteady")
         return Verdict(answer, "the run was unsteady")
     return Verdict(answer)
+
+
+def estimate(instructions: int, profile: Profile) -> str:
+    """A band of milliseconds from a count of instructions, with what it assumes."""
+    if not profile.cores:
+        return f"emulated, {instructions / 1e9:.2f} G instructions"
+    core = profile.cores[0]
+    slow, fast = (1e3 * instructions / (core.ghz * 1e9 * rate) for rate in _PER_CYCLE)
+    return (
+        f"estimate {fast:.0f}–{slow:.0f} ms: {instructions / 1e9:.2f} G instructions on one "
+        f"{core.name} at {core.ghz:g} GHz, {_PER_CYCLE[0]:g} to {_PER_CYCLE[1]:g} a cycle"
+    )

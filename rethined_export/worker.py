@@ -24,8 +24,6 @@ from rethined_export.errors import OperatorError, UnavailableError, UserError
 from rethined_export.memory import peak_rss_bytes
 
 Report = Callable[[str], None]
-#: What runs the artifacts of each target on this machine.
-RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "coreml": "ML Program interpreter"}
 _WATCH_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -271,6 +269,7 @@ def measure(
         warm_up: runs that do not count; None: until steady. runs: that do; None: 50 or 10 s.
     """
     from rethined_export.benchmarks import timing
+    from rethined_export.benchmarks.runners.types import RUNTIMES
     from rethined_export.benchmarks.subjects import subject
     from rethined_export.converters import target_of
 
@@ -318,6 +317,35 @@ def measure_in_turn(
     return {"times": times}
 
 
+def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
+    """Run a whole artifact on a photo: ``inputs.npz``, ``own.npz``, in the artifact's layouts."""
+    import numpy as np
+
+    from rethined_export.converters import converter, target_of
+    from rethined_export.converters.types import IMAGES
+    from rethined_export.loading import embedded_spec
+    from rethined_export.scenes import default_scenes
+
+    report("running it here")
+    spec = embedded_spec(Path(artifact))
+    if spec.part != "whole":
+        raise UserError(f"{artifact} is half of a pair; the emulator runs whole artifacts")
+    target = target_of(Path(artifact))
+    scene = next(default_scenes(spec.hr, spec.places))
+    inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}
+    with converter(target).load(Path(artifact), 1) as runtime:
+        outputs = runtime(**inputs)
+
+    def stored(arrays: dict[str, Any]) -> dict[str, Any]:
+        if target != "tflite":
+            return arrays
+        return {n: a.transpose(0, 2, 3, 1) if n in IMAGES else a for n, a in arrays.items()}
+
+    np.savez(Path(folder) / "inputs.npz", **stored(inputs))
+    np.savez(Path(folder) / "own.npz", **stored(outputs))
+    return {}
+
+
 def _total(fill: Any) -> float:
     """Milliseconds of one fill."""
     return float(fill().total)
@@ -345,6 +373,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "describe": describe,
     "measure": measure,
     "measure_in_turn": measure_in_turn,
+    "sample": sample,
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from rethined_export.benchmarks.verdict import Provenance
 
+#: What runs the artifacts of each target, except on Apple's devices.
+RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,6 +56,21 @@ class Measured:
         return self.before + self.inference + self.after
 
 
+@dataclass(frozen=True)
+class Counted:
+    """One emulated run.
+
+    Attributes:
+        runtime: what ran it, on which emulated core.
+        instructions: retired by one run, after one that warmed up.
+        difference: largest absolute difference of the output from this machine's own run.
+    """
+
+    runtime: str
+    instructions: int
+    difference: float
+
+
 class Runner(Protocol):
     """A device while it is being used; leaving its context leaves nothing behind on it."""
 
@@ -62,5 +80,5 @@ class Runner(Protocol):
 
     def __exit__(self, *failure: object) -> None: ...
 
-    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured:
+    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured | Counted:
         """Measure one artifact, telling each stage."""

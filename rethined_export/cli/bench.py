@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.benchmarks.profiles import Profile, load_profiles
-from rethined_export.benchmarks.runners import unreachable
+from rethined_export.benchmarks.runners import stand_in, unreachable
 from rethined_export.benchmarks.runners.types import Plan
 from rethined_export.benchmarks.timing import STATISTICS
 from rethined_export.cli.common import (
@@ -102,6 +102,7 @@ def _list(profiles: dict[str, Profile], as_json: bool) -> None:
             "reached": profile.reached,
             "reachable": not unreachable(profile),
             "why_not": unreachable(profile) or None,
+            "stand_in": stand_in(profile) or None,
         }
         for profile in profiles.values()
     ]
@@ -110,11 +111,14 @@ def _list(profiles: dict[str, Profile], as_json: bool) -> None:
         return
     print_table(
         [("device", "name", "runs", "now")]
-        + [
-            (e["device"], e["name"], ", ".join(e["formats"]), e["why_not"] or "reachable")
-            for e in entries
-        ]
+        + [(e["device"], e["name"], ", ".join(e["formats"]), _now(e)) for e in entries]
     )
+
+
+def _now(entry: dict[str, Any]) -> str:
+    if entry["why_not"]:
+        return f"no: {entry['why_not']}"
+    return f"by {entry['stand_in']}" if entry["stand_in"] else "yes"
 
 
 def _measure(options: Namespace, profile: Profile, plan: Plan) -> int:
@@ -138,7 +142,8 @@ def _measure(options: Namespace, profile: Profile, plan: Plan) -> int:
     else:
         print_table([COLUMNS, *(row(result) for result in results)])
         provenance = results[0].provenance
-        say(out, f"{provenance} wall times in ms, {plan.threads} threads, budget {budget}")
+        threads = 1 if provenance == "emulated" else plan.threads
+        say(out, f"{provenance}; times in ms, threads: {threads}, budget {budget}")
     for result in results:
         if result.failure:
             fail(f"{result.path}: {result.failure}")

@@ -70,13 +70,13 @@ def test_a_damaged_artifact_does_not_stop_the_others(
 def test_lists_devices(capsys: Capture) -> None:
     assert main(["--list-devices"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("host") and line.endswith("reachable") for line in lines)
-    assert any(line.startswith("pixel7") and "no runner for adb" in line for line in lines)
+    assert any(line.startswith("host") and line.endswith("yes") for line in lines)
+    assert any(line.startswith("iphone-15") and "no runner for apple" in line for line in lines)
 
 
 def test_a_device_out_of_reach(onnx_512: Path, capsys: Capture) -> None:
-    assert main([str(onnx_512), "--device", "pixel7"]) == 6
-    assert "Google Pixel 7 cannot be reached" in capsys.readouterr().err
+    assert main([str(onnx_512), "--device", "iphone-15"]) == 6
+    assert "Apple iPhone 15 cannot be reached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

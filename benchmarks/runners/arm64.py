@@ -1,0 +1,83 @@
+"""arm64 under user-mode emulation: its outputs, and how many instructions a run takes.
+
+Wall times there say nothing of a device and are not reported. An emulated run takes 10 to 30
+seconds at 512.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
+from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan
+from rethined_export.benchmarks.verdict import Provenance
+from rethined_export.converters import target_of
+from rethined_export.jobs import JobError, run_job
+
+GUEST = Path(__file__).parents[1] / "arm64" / "guest.py"
+#: The first run also prepares the runtime's kernels; the last one is reported.
+_RUNS = 2
+_TIME_LIMIT_S = 900.0
+
+
+class Arm64Runner:
+    """Runs whole artifacts in the emulator, one after the other, on a photo."""
+
+    provenance: Provenance = "emulated"
+
+    @staticmethod
+    def unreachable() -> str:
+        """Why it cannot run now; empty if it can."""
+        return missing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        return None
+
+    def run(self, artifact: Path, _plan: Plan, tell: Callable[[str], None]) -> Counted:
+        """Run an artifact natively and in the emulator, compare, and count instructions.
+
+        Raises:
+            UserError: half of a pair.
+            UnavailableError: the emulator is not built.
+            JobError: the artifact cannot be run, or takes too long.
+        """
+        emulated, target = system(), target_of(artifact)
+        with tempfile.TemporaryDirectory(prefix="rethined-") as name:
+            folder = Path(name)
+            run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
+            tell("emulating")
+            instructions = _run(emulated, folder, artifact, target)
+            with np.load(folder / "outputs.npz") as made, np.load(folder / "own.npz") as own:
+                difference = float(np.abs(made["output"] - own["output"]).max())
+        return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference)
+
+
+def _run(emulated: System, folder: Path, artifact: Path, target: str) -> int:
+    """Instructions of the last run."""
+    counts = folder / "counts"
+    arguments = [str(folder), str(artifact), target, str(_RUNS)]
+    command = emulated.command(GUEST, arguments, counts)
+    try:
+        done = subprocess.run(
+            command,
+            env=emulated.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIME_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise JobError(f"stopped after {_TIME_LIMIT_S:.0f} s of emulation", 1) from error
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+        raise JobError(f"the emulated run ended with {done.returncode}: {last[:300]}", 1)
+    *_, before, after = (int(line) for line in counts.read_text().split())
+    return after - before
