@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rethined_export.benchmarks.baseline import read_baseline, regressions
 from rethined_export.benchmarks.profiles import Profile, load_profiles
 from rethined_export.benchmarks.runners import stand_in, unreachable
 from rethined_export.benchmarks.runners.types import Plan
@@ -57,6 +58,9 @@ def _parser() -> ArgumentParser:
     add("--warmup", type=int, metavar="N", help="runs that do not; default: until steady")
     add("--threads", type=int, default=worker_threads(), metavar="T", help="default: all cores")
     add("--compare", action="store_true", help="two artifacts turn about: ratio and its interval")
+    add("--baseline", type=Path, metavar="FILE",
+        help="what --json printed earlier: instruction counts may not grow")  # fmt: skip
+    add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
     add("--junit", type=Path, metavar="FILE", help="write JUnit XML")
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -76,9 +80,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     if reason := unreachable(profile):
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
     plan = Plan(options.threads, options.warmup, options.runs)
+    baseline = None if options.baseline is None else read_baseline(options.baseline)
+    if baseline is not None and profile.kind == "host":
+        raise UserError("--baseline compares instruction counts, which only emulated runs have")
     if options.compare:
         return _compare(options, plan)
-    return _measure(options, profile, plan)
+    return _measure(options, profile, plan, baseline)
 
 
 def _check(options: Namespace) -> None:
@@ -89,8 +96,20 @@ def _check(options: Namespace) -> None:
             raise UserError(f"--{name} {value}; use {least} or more")
     if not options.budget_ms > 0:
         raise UserError(f"--budget-ms {options.budget_ms:g}; use a positive number")
+    share(options.max_regression)
     if options.compare and len(options.artifacts) != 2:
         raise UserError(f"--compare takes two artifacts, not {len(options.artifacts)}")
+
+
+def share(text: str) -> float:
+    """``5%`` → 0.05."""
+    try:
+        value = float(text.removesuffix("%")) / 100
+    except ValueError:
+        value = -1
+    if not text.endswith("%") or not 0 <= value < 10:
+        raise UserError(f"--max-regression {text}; use a share such as 5%")
+    return value
 
 
 def _list(profiles: dict[str, Profile], as_json: bool) -> None:
@@ -121,7 +140,9 @@ def _now(entry: dict[str, Any]) -> str:
     return f"by {entry['stand_in']}" if entry["stand_in"] else "yes"
 
 
-def _measure(options: Namespace, profile: Profile, plan: Plan) -> int:
+def _measure(
+    options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
+) -> int:
     from rethined_export.benchmarks.bench import bench
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
     from rethined_export.benchmarks.verdict import OVER
@@ -149,6 +170,10 @@ def _measure(options: Namespace, profile: Profile, plan: Plan) -> int:
             fail(f"{result.path}: {result.failure}")
     failed = max(result.exit_code for result in results)
     over = any(result.verdict.answer == OVER for result in results)
+    if baseline is not None:
+        for path, why in regressions(results, baseline, share(options.max_regression)):
+            over = True
+            fail(f"{path}: {why}")
     return failed or (OVER_BUDGET if over else 0)
 
 
