@@ -1,6 +1,7 @@
 """rethined-bench on this machine: real runs, exit codes, files for other programs."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,7 +20,9 @@ def test_a_generous_and_an_impossible_budget(
     onnx_512: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     xml, table = tmp_path / "bench.xml", tmp_path / "bench.md"
+    report = tmp_path / "bench.html"
     options = [str(onnx_512), *QUICK, "--junit", str(xml), "--markdown", str(table)]
+    options += ["--report", str(report)]
     assert main([*options, "--budget-ms", "60000", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (result,) = document["results"]
@@ -38,6 +41,10 @@ def test_a_generous_and_an_impossible_budget(
     assert "over the budget" in capsys.readouterr().out
     assert ElementTree.parse(xml).getroot().get("failures") == "1"
     assert "over the budget" in table.read_text()
+    html = report.read_text()
+    for said in ("over the budget", onnx_512.name, "wall times of this machine", "<svg", "not run"):
+        assert said in html
+    assert not re.search(r"(src|href)=['\"]?(https?:)?//", html)  # nothing is fetched
 
 
 def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
