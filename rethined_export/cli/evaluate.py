@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rethined_export.cli.common import choose, err, out, parser, plain, print_table, run, say
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.models.rethined import PRESETS
+from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS
 
 EXAMPLES = """\
   rethined-eval
@@ -31,6 +31,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     if chosen.masks is not None and chosen.images is None:
         raise UserError("--masks goes with --images, the folder of the photos they belong to")
     try:
+        from rethined_export.quality.attention import mass_kept
         from rethined_export.quality.evaluate import Evaluation, evaluate
         from rethined_export.quality.methods import Artifact, classical, network
         from rethined_export.quality.pictures import Pictures
@@ -52,11 +53,14 @@ def _command(arguments: Sequence[str] | None) -> int:
         cases = list(photos.cases(side, chosen.seed))
         part = evaluate(methods, cases, pictures, lambda text: say(err, text))
         whole = Evaluation(whole.rows + part.rows, whole.summaries + part.summaries)
+    kept = mass_kept(weights.model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
     facts = {
         "photos": f"{len(photos.photos)} photos, "
         + ("bundled (scikit-image's)" if chosen.images is None else f"of {chosen.images.name}"),
         "holes": "holes of their own" if photos.masks else f"generated holes, seed {chosen.seed}",
         "weights": f"weights {weights.name}, sha256 {weights.sha256[:12]}",
+        "attention": "attention kept by k keys: "
+        + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
     document = to_json(whole, facts)
     (chosen.output / "quality.json").write_text(document)

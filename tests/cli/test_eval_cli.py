@@ -24,6 +24,7 @@ def test_a_whole_report(tmp_path: Path, onnx_512: Path, capsys: Capture) -> None
     options = [str(onnx_512), "--images", str(photos), "--output", str(output)]
     assert main([*options, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    assert "(k = 16)" in document["facts"]["attention"]
     methods = {row["method"] for row in document["rows"]}
     assert {"Telea (OpenCV)", "push–pull fill", "dense softmax", "k = 1", onnx_512.name} <= methods
     for kind in ("thick", "thin"):
