@@ -70,6 +70,7 @@ class System:
             *("-L", str(guest), "-cpu", CORE),
             *("-plugin", f"{self.root / 'count.so'},out={counts}"),
             *("-E", f"PYTHONHOME={guest / 'usr'}", "-E", f"PYTHONPATH={self.root / 'wheels'}"),
+            *("-E", "PYTHONHASHSEED=0"),  # of the interpreter's own instructions, which count too
             str(self.python),
             str(script),
             *arguments,
@@ -115,14 +116,14 @@ def build(tell: Tell) -> System:
     """
     place = location()
     place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")):
+    with FileLock(place.with_name(place.name + ".lock")):
         if not place.exists():
             if lacking := [tool for tool in _TOOLS if shutil.which(tool) is None]:
                 raise UnavailableError(
                     f"the arm64 emulator is built with {', '.join(_TOOLS)} (Debian or Ubuntu); "
                     f"{', '.join(lacking)} is missing"
                 )
-            half = place.with_suffix(".tmp")
+            half = place.with_name(place.name + ".tmp")
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir()
             _emulator(half, tell)
