@@ -35,7 +35,6 @@ def test_a_whole_report(tmp_path: Path, onnx_512: Path, capsys: Capture) -> None
             assert value == pytest.approx(figures[onnx_512.name][name], abs=1e-3), name
         psnr = {name: values["psnr_hole"] for name, values in figures.items()}
         assert psnr["coarse model only"] > psnr["push–pull fill"] > psnr["Telea (OpenCV)"]
-        assert figures["k = 1"]["texture"] > 1.5 * figures["coarse model only"]["texture"]
     assert (output / "quality.md").read_text().count("| Telea") == 2
     html = (output / "quality.html").read_text()
     crops = {path.name for path in (output / "crops").iterdir()}
