@@ -1,5 +1,6 @@
 """Push–pull: a hole filled by the mean colours around it, coarse to fine (Gortler et al., 1996)."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,10 +31,12 @@ def push_pull(x: Tensor, mask: Tensor) -> Tensor:
     while levels[-1][0].shape[-1] > _COARSEST:
         colour, known = levels[-1]
         levels.append((F.avg_pool2d(colour, 2), F.avg_pool2d(known, 2)))
-    colour, known = levels.pop()
+    colour, known = (_twice(level) for level in levels.pop())
     fill = colour / known.clamp(min=_LEAST)
-    for colour, known in reversed(levels):
-        above = F.interpolate(fill, scale_factor=2.0, mode="bilinear", align_corners=False)
+    for step, (colour, known) in enumerate(reversed(levels)):
+        above = fill
+        if step > 0:
+            above = F.interpolate(fill, scale_factor=2.0, mode="bilinear", align_corners=False)
         own = colour / known.clamp(min=_LEAST)
         trust = (known / _TRUSTED).clamp(max=1)
         kept, open_ = trust * own, 1 - trust
@@ -47,3 +50,9 @@ def push_pull(x: Tensor, mask: Tensor) -> Tensor:
 def smooth(x: Tensor) -> Tensor:
     """3×3 mean; at the border, of the pixels inside."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _twice(x: Tensor) -> Tensor:
+    """One pixel as 2×2: TensorFlow's own TFLite interpreter refuses to divide a single one."""
+    x = torch.cat([x, x], dim=2)
+    return torch.cat([x, x], dim=3)

@@ -35,6 +35,7 @@ from rethined_export import export as pipeline
 from rethined_export.cli.export import main
 from rethined_export.converters import TARGETS
 from rethined_export.jobs import JobError
+from rethined_export.models.weights import shipped
 
 Capture = pytest.CaptureFixture[str]
 NAME = "rethined-mobile-512-gather-fp32.onnx"
@@ -276,6 +277,13 @@ def test_disk_full(tmp_path: Path, target: str) -> None:
 # --- Workers that fail, without running one ------------------------------------------------------
 
 
+def shipped_hash() -> str:
+    """Of the weights that an export without a checkpoint is made from."""
+    path = shipped("mobile", "paper")
+    assert path is not None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def worker(**failures: Exception) -> Any:
     """A stand-in for run_job: targets named fail, the others write one byte."""
 
@@ -290,7 +298,8 @@ def worker(**failures: Exception) -> Any:
                     "peak_rss_bytes": 1}  # fmt: skip
         Path(arguments["path"]).write_bytes(b"x")
         return {"seconds": 1.0, "operators": {"Add": 1}, "weights": "untrained", "derived": [],
-                "weights_sha256": "0", "parameters": 1, "peak_rss_bytes": 1}  # fmt: skip
+                "weights_sha256": shipped_hash(), "parameters": 1,
+                "peak_rss_bytes": 1}  # fmt: skip
 
     return run_job
 
