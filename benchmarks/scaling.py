@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.artifacts import ExportSpec, Upscale
+from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
 from rethined_export.loading import has_coherence
@@ -213,13 +214,8 @@ class Scene:
 
 
 def scene(side: int, tokens: int) -> Scene:
-    """Hole tokens row by row from the middle on, as a wide stroke lies."""
-    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    flags = np.zeros(TOKENS, np.bool_)
-    flags[: min(tokens, TOKENS - 1)] = True
-    grid = np.roll(flags, TOKENS // 3).reshape(GRID, GRID)
-    size = side // GRID
-    return Scene(photo, grid.repeat(size, 0).repeat(size, 1))
+    """A photo with this many hole tokens."""
+    return Scene(*noise_photo(side, tokens))
 
 
 class _Loader(ExitStack):

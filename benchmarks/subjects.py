@@ -16,7 +16,6 @@ from rethined_export.errors import UserError
 from rethined_export.loading import embedded_spec, split_pair
 from rethined_export.runtime import (
     GRID,
-    LOW_RESOLUTION,
     TOKENS,
     Square,
     choose,
@@ -52,7 +51,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
         UserError: this is the patch half, or it was not made by rethined-export.
     """
     spec = embedded_spec(artifact)
-    photo, hole = _photo(spec.hr)
+    photo, hole = noise_photo(spec.hr, round(COVER * TOKENS))
     if spec.part == "whole":
         with converter(target_of(artifact)).load(artifact, threads) as runtime:
             yield lambda: _whole(runtime, photo, hole)
@@ -93,11 +92,15 @@ def _whole(
     return Parts(1e3 * (ready - begun), 1e3 * (ran - ready), 1e3 * (done - ran))
 
 
-def _photo(side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """A photo of noise and a hole of whole tokens: time does not depend on what it shows."""
+def noise_photo(side: int, tokens: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """A photo of noise ``[side, side, 3]`` and a hole of whole tokens ``[side, side]``.
+
+    Time does not depend on what it shows. Hole tokens lie row by row from the middle on, as a wide
+    stroke does; at least one token stays known.
+    """
     photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     flags = np.zeros(TOKENS, np.bool_)
-    flags[: round(COVER * TOKENS)] = True
+    flags[: min(tokens, TOKENS - 1)] = True
     grid = np.roll(flags, TOKENS // 3).reshape(GRID, GRID)
-    size = side // LOW_RESOLUTION * (LOW_RESOLUTION // GRID)
+    size = side // GRID
     return photo, grid.repeat(size, 0).repeat(size, 1)

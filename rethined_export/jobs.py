@@ -193,8 +193,13 @@ def _obituary(process: "subprocess.Popen[str]", log: str) -> str:
         how = f"its process crashed ({signal.Signals(-code).name})"
     else:
         how = f"its process ended with code {code} and no result"
-    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+    last = last_line(log)
     return f"{how}; it last printed: {last[:200]}" if last else how
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; empty if none does."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def worker_threads() -> int:

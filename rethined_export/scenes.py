@@ -73,11 +73,21 @@ def user_scene(image: Path, mask: Path, side: int) -> Scene:
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "
             f"{hole.shape[1]}×{hole.shape[0]}; they must be equal"
         )
+    small = square_hole(mask, hole, side)
+    return Scene(image.stem, torch.from_numpy(square(photo.pixels, side)), _mask(small))
+
+
+def square_hole(path: Path, hole: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
+    """The middle square of a mask ``[H, W]`` at another side, ``[side, side]``.
+
+    Raises:
+        UserError: that square has no hole, or nothing but hole; ``path`` is named.
+    """
     small = _square(hole.astype(np.uint8), side, cv2.INTER_NEAREST) > 0
     if not small.any() or small.all():
         state = "no hole" if not small.any() else "nothing but hole"
-        raise UserError(f"{mask} has {state} in its middle square; there is nothing to compare")
-    return Scene(image.stem, torch.from_numpy(square(photo.pixels, side)), _mask(small))
+        raise UserError(f"{path} has {state} in its middle square; there is nothing to compare")
+    return np.asarray(small, np.bool_)
 
 
 def square(pixels: Pixels, side: int) -> npt.NDArray[np.float32]:

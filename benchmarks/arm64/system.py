@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from rethined_export.errors import UnavailableError
+from rethined_export.jobs import last_line
 
 #: Packages of this machine's architecture: the emulator, and libraries it may lack.
 _EMULATOR = ("qemu-user", "libcapstone4", "libnuma1", "liburing2")
@@ -205,7 +206,7 @@ def _unpack(packages: Path, target: Path) -> None:
 def _run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+        said = last_line(done.stderr)
         raise UnavailableError(f"building the arm64 emulator: {command[0]} failed: {said[:300]}")
 
 

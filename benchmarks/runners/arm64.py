@@ -16,7 +16,7 @@ from rethined_export.benchmarks.arm64.system import CORE, System, missing, syste
 from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
-from rethined_export.jobs import JobError, run_job
+from rethined_export.jobs import JobError, last_line, run_job
 
 GUEST = Path(__file__).parents[1] / "arm64" / "guest.py"
 #: The first run also prepares the runtime's kernels; the last one is reported.
@@ -77,7 +77,7 @@ def _run(emulated: System, folder: Path, artifact: Path, target: str) -> int:
     except subprocess.TimeoutExpired as error:
         raise JobError(f"stopped after {_TIME_LIMIT_S:.0f} s of emulation", 1) from error
     if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+        last = last_line(done.stderr)
         raise JobError(f"the emulated run ended with {done.returncode}: {last[:300]}", 1)
     *_, before, after = (int(line) for line in counts.read_text().split())
     return after - before

@@ -1,9 +1,8 @@
 """How sharp a network's attention is: what k keys keep of it."""
 
 import torch
-from torch.nn import functional as F
 
-from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
+from rethined_export.models.rethined import Rethined
 from rethined_export.quality.scenes import Case
 
 KEPT = (1, 4, 16)
@@ -13,16 +12,13 @@ def mass_kept(model: Rethined, cases: list[Case]) -> dict[int, float]:
     """Share of the attention that a hole token's k strongest keys hold, averaged, for k of KEPT.
 
     Args:
-        cases: of any side; attention works at 512.
+        cases: at 512, where attention works.
     """
     sums = torch.zeros(len(KEPT))
     tokens = 0
     with torch.no_grad():
         for case in cases:
-            scale = case.image.shape[-1] // LOW_RESOLUTION
-            hole = F.max_pool2d(case.mask, scale)
-            image = F.avg_pool2d(case.image * (1 - case.mask), scale)
-            found = model(image, hole)
+            found = model(case.image, case.mask)
             weights = torch.softmax(found.scores[found.hole > 0], dim=1)
             strongest = weights.topk(max(KEPT), dim=1).values.cumsum(dim=1)
             sums += torch.stack([strongest[:, k - 1].sum() for k in KEPT])

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from rethined_export.errors import UserError
 from rethined_export.models.rethined.config import LOW_RESOLUTION
+from rethined_export.models.rethined.training.images import SUFFIXES
 from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
 from rethined_export.photo import read_mask, read_photo
-from rethined_export.scenes import photo_path, square
+from rethined_export.scenes import photo_path, square, square_hole
 
 #: Photos inside the package, all from scikit-image.
 BUNDLED = (
@@ -23,7 +24,6 @@ BUNDLED = (
 )  # fmt: skip
 #: Cover of generated holes, least and most.
 COVER = (0.2, 0.4)
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class TestSet:
             image = torch.from_numpy(square(pixels, side))
             enlarged = side / min(pixels.shape[:2])
             if self.masks is not None:
-                hole = _given(self.masks[number], side)
-                yield Case(photo.stem, "given", image, _tensor(hole), enlarged)
+                path = self.masks[number]
+                given = square_hole(path, read_mask(path).hole, side)
+                yield Case(photo.stem, "given", image, _tensor(given), enlarged)
                 continue
             for kind, widths in (("thick", THICK), ("thin", THIN)):
                 drawn = strokes(random, LOW_RESOLUTION, random.uniform(*COVER), widths)
@@ -96,22 +97,11 @@ def folder(images: Path, masks: Path | None) -> TestSet:
 def _pictures(path: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         raise UserError(f"{path} is not a folder")
-    found = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES))
+    found = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES))
     if not found:
-        raise UserError(f"{path} holds no picture ({', '.join(sorted(_SUFFIXES))})")
+        raise UserError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
-def _given(path: Path, side: int) -> npt.NDArray[np.uint8]:
-    hole = read_mask(path).hole
-    edge = min(hole.shape)
-    top, left = (hole.shape[0] - edge) // 2, (hole.shape[1] - edge) // 2
-    middle = hole[top : top + edge, left : left + edge].astype(np.uint8)
-    small = cv2.resize(middle, (side, side), interpolation=cv2.INTER_NEAREST)
-    if not small.any() or small.all():
-        raise UserError(f"{path} has no hole, or nothing but hole, in its middle square")
-    return np.asarray(small, np.uint8)
-
-
-def _tensor(hole: npt.NDArray[np.uint8]) -> Tensor:
+def _tensor(hole: npt.NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(hole.astype(np.float32))[None, None]

@@ -146,12 +146,3 @@ def _check(entry: "dataclasses.Field[Any]", value: Any, where: str) -> None:
             raise TrainingError(f"{where}: {name} = {value!r}; use a positive {kind}")
     elif not isinstance(value, bool):
         raise TrainingError(f"{where}: {name} = {value!r}; use true or false")
-
-
-def differences(one: Settings, other: Settings) -> list[str]:
-    """Fields in which two settings differ, one line each."""
-    return [
-        f"{name} is {getattr(one, name)} here and {getattr(other, name)} there"
-        for name in (entry.name for entry in dataclasses.fields(Settings))
-        if getattr(one, name) != getattr(other, name)
-    ]
