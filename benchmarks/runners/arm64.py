@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
+from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
@@ -29,8 +30,11 @@ class Arm64Runner:
 
     provenance: Provenance = "emulated"
 
+    def __init__(self, _profile: Profile) -> None:
+        return
+
     @staticmethod
-    def unreachable() -> str:
+    def unreachable(_profile: Profile) -> str:
         """Why it cannot run now; empty if it can."""
         return missing()
 

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.jobs import run_job
@@ -19,8 +20,11 @@ class HostRunner:
 
     provenance: Provenance = "host"
 
+    def __init__(self, _profile: Profile) -> None:
+        return
+
     @staticmethod
-    def unreachable() -> str:
+    def unreachable(_profile: Profile) -> str:
         """This machine is always there."""
         return ""
 

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.verdict import Provenance
 
 #: What runs the artifacts of each target, except on Apple's devices.
@@ -75,6 +76,12 @@ class Runner(Protocol):
     """A device while it is being used; leaving its context leaves nothing behind on it."""
 
     provenance: Provenance
+
+    def __init__(self, profile: Profile) -> None: ...
+
+    @staticmethod
+    def unreachable(profile: Profile) -> str:
+        """Why the device cannot be measured now, in words after "cannot be reached:", or empty."""
 
     def __enter__(self) -> Self: ...
 

@@ -138,7 +138,7 @@ def _list(profiles: dict[str, Profile], as_json: bool) -> None:
 def _now(entry: dict[str, Any]) -> str:
     if entry["why_not"]:
         return f"no: {entry['why_not']}"
-    return f"by {entry['stand_in']}" if entry["stand_in"] else "yes"
+    return entry["stand_in"] or "yes"
 
 
 def _measure(

@@ -22,7 +22,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return Counted("runtime", counts[artifact.name], 0.0)
 
     monkeypatch.setattr(arm64.Arm64Runner, "run", run)
-    monkeypatch.setattr(arm64.Arm64Runner, "unreachable", staticmethod(lambda: ""))
+    monkeypatch.setattr(arm64.Arm64Runner, "unreachable", staticmethod(lambda _: ""))
     return counts
 
 
