@@ -17,6 +17,8 @@ def row(result: Result) -> tuple[str, ...]:
     if result.counted is not None:
         count = f"{result.counted.instructions / 1e9:.3f}"
         return (result.path.name, result.counted.runtime, *["–"] * 5, count, str(result.verdict))
+    if result.tool is not None:
+        return (result.path.name, result.tool.runtime, *_tool_cells(result), str(result.verdict))
     if result.measured is None or result.total is None:
         return (result.path.name, *["–"] * 7, str(result.verdict))
     total, done = result.total, result.measured
@@ -28,6 +30,19 @@ def row(result: Result) -> tuple[str, ...]:
         f"{done.peak_rss_bytes / 1e6:.0f}",
         "–",
         str(result.verdict),
+    )
+
+
+def _tool_cells(result: Result) -> tuple[str, ...]:
+    """Of inference alone, as the verdict beside it says."""
+    assert result.tool is not None
+    figures = [getattr(result.inference, name, None) for name in ("p50", "p90", "p99")]
+    times = [*figures, result.tool.load]
+    peak = result.tool.peak_rss_bytes
+    return (
+        *("–" if value is None else f"{value:.1f}" for value in times),
+        "–" if peak is None else f"{peak / 1e6:.0f}",
+        "–",
     )
 
 
@@ -44,6 +59,8 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(row(result)) + " |" for result in results),
     ]
+    states = [f"- {r.path.name}: {r.device}" for r in results if r.device is not None]
+    lines += ["", "The device around each run:", "", *states] if states else []
     return "\n".join(lines) + "\n"
 
 
