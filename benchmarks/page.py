@@ -36,7 +36,8 @@ def page(profile: Profile, results: Sequence[Result], budget_ms: float, statisti
         "<div class='wide'>",
         _table([COLUMNS, *(row(result) for result in results)]),
         f"</div><p class='note'>Budget {budget_ms:g} ms at {escape(statistic)}. Times are of one "
-        "fill, 8-bit photo to 8-bit photo, a tenth of it hole.</p>",
+        "fill, 8-bit photo to 8-bit photo, a tenth of it hole; of inference alone where a verdict "
+        "says so.</p>",
     ]
     if any(result.measured for result in results):
         parts += ["<h2>Every run, in order</h2>", _plot(results, budget_ms)]

@@ -52,7 +52,8 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
     lines = [
         f"# {profile.name}",
         "",
-        f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; {where}; "
+        f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole, or of "
+        f"inference alone where the verdict says so; {where}; "
         f"budget {budget}. Instructions: of one run of the artifact, on one emulated core.",
         "",
         "| " + " | ".join(COLUMNS) + " |",

@@ -6,6 +6,7 @@ theirs as arguments.
 
 import contextlib
 import os
+import re
 import shlex
 import socket
 import struct
@@ -183,9 +184,9 @@ class Device:
         return target
 
     def _check_space(self, size: int, name: str) -> None:
-        lines = self.shell("df", "-Pk", self.folder).out.splitlines()
-        free = int(lines[-1].split()[3]) * 1024
-        if free < size:
+        told = re.search(r"^\S+ +\d+ +\d+ +(\d+) ", self.shell("df", "-Pk", self.folder).out, re.M)
+        free = None if told is None else int(told[1]) * 1024
+        if free is not None and free < size:
             raise UserError(
                 f"no space for {name} on {self.serial}: {size / 1e6:.1f} MB, and "
                 f"{free / 1e6:.1f} MB are free in {self.folder}; free some there"

@@ -14,13 +14,11 @@ from rethined_export.jobs import JobError, last_line
 TIME_LIMIT_S = 600.0
 #: How long after that the device itself may take to say so.
 _GRACE_S = 15.0
-#: ``timeout`` ends the program also when nobody is there any more to do it; the process leaves its
-#: number, for who tidies up before that.
+#: ``timeout`` ends the program also when nobody is there any more to do it.
 _RUN = """
 cd "$1" || exit
-limit=$2
-shift 2
-exec timeout -s KILL "$limit" sh -c 'echo $$ > pid; exec "$@"' sh "$@"
+shift
+exec timeout -s KILL "$@"
 """
 
 

@@ -17,8 +17,8 @@ class Moment:
 
     Attributes:
         thermal_status: Android's, from 0 (none) to 6 (shutdown).
-        zone_celsius: the hottest thermal zone that can be read.
-        battery_ma: current into the battery, as the device signs it.
+        zone_celsius: of the first thermal zone, which on boards is the processor's.
+        battery_ma: into the battery or out of it, as the device signs it.
     """
 
     thermal_status: int | None
@@ -30,7 +30,7 @@ class Moment:
         told = {
             "thermal status": self.thermal_status is not None
             and _STATUSES[min(self.thermal_status, len(_STATUSES) - 1)],
-            "hottest zone": self.zone_celsius is not None and f"{self.zone_celsius:.1f} °C",
+            "first zone": self.zone_celsius is not None and f"{self.zone_celsius:.1f} °C",
             "battery": self.battery_celsius is not None and f"{self.battery_celsius:.1f} °C",
             "current": self.battery_ma is not None and f"{self.battery_ma:.0f} mA",
         }
@@ -72,13 +72,13 @@ def moment(device: Device) -> Moment:
     battery = _told(device, "dumpsys battery")
     status = re.search(r"Thermal Status: *(\d+)", thermal)
     tenths = re.search(r"^ *temperature: *(-?\d+)", battery, re.MULTILINE)
-    zones = _numbers(_told(device, "cat /sys/class/thermal/thermal_zone*/temp"))
-    current = _numbers(_told(device, "cat /sys/class/power_supply/*/current_now"))
+    zone = _number(_told(device, "cat /sys/class/thermal/thermal_zone0/temp"))
+    current = _number(_told(device, "cat /sys/class/power_supply/battery/current_now"))
     return Moment(
         thermal_status=int(status[1]) if status else None,
-        zone_celsius=max(zones) / 1e3 if zones else None,
+        zone_celsius=None if zone is None else zone / 1e3,
         battery_celsius=int(tenths[1]) / 10 if tenths else None,
-        battery_ma=current[0] / 1e3 if current else None,
+        battery_ma=None if current is None else current / 1e3,
     )
 
 
@@ -94,5 +94,5 @@ def _told(device: Device, script: str) -> str:
     return device.script(f"{script} 2>/dev/null").out
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split() if re.fullmatch(r"-?\d+", word)]
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"-?\d+\s*", text) else None
