@@ -109,9 +109,10 @@ class Phone:
                 "LD_LIBRARY_PATH": ":".join(sorted(libraries)),
             }
             (program,) = self._adbd.glob("usr/lib/android-sdk/platform-tools/adbd")
-            enter = ["nsenter", "-t", str(self._init.pid), "-n", "-m", "-p", "--wd=/"]
+            enter = ["nsenter", "-t", str(self._init.pid), "-n", "-m", "-p"]
             silent = subprocess.DEVNULL
-            subprocess.Popen([*enter, str(program)], env=environment, stdout=silent, stderr=silent)
+            start = ["sh", "-c", 'cd /tmp && exec "$0"', str(program)]
+            subprocess.Popen([*enter, *start], env=environment, stdout=silent, stderr=silent)
         client = adbutils.AdbClient()
         until = time.monotonic() + _PATIENCE_S
         while not any(entry.state == "device" for entry in client.list()):

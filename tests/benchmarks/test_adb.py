@@ -134,21 +134,22 @@ def result_of(capsys: Capture) -> dict:
 
 
 def test_a_board_times_whole_fills_and_its_numbers_are_right(
-    pixel: Phone, tiny_onnx: Path, tmp_path: Path, capsys: Capture
+    pixel: Phone, tiny_onnx: Path, tiny_tflite: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     pixel.program("getprop", 'echo "Raspberry Pi 5 Model B Rev 1.0"')
     page, table = tmp_path / "bench.html", tmp_path / "bench.md"
     options = ["--device", "raspberry-pi-5", "--runs", "2", "--warmup", "0", "--report", str(page)]
     options += ["--budget-ms", "60000", "--markdown", str(table), "--json"]
-    assert main([str(tiny_onnx), *options]) == 0
-    result = result_of(capsys)
-    assert result["provenance"] == "on-device"
-    assert result["verdict"] == "meets the budget"
-    assert result["runtime"].startswith("ONNX Runtime 1.")
-    assert result["ms"]["runs"] == 2
-    parts = sum(result["parts_ms"][name]["mean"] for name in ("before", "inference", "after"))
-    assert parts == pytest.approx(result["ms"]["mean"])
-    assert result["difference_from_host"] <= 1e-6
+    assert main([str(tiny_onnx), str(tiny_tflite), *options]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    for result, runtime in zip(results, ("ONNX Runtime 1.", "LiteRT 2."), strict=True):
+        assert result["provenance"] == "on-device"
+        assert result["verdict"] == "meets the budget"
+        assert result["runtime"].startswith(runtime)
+        assert result["ms"]["runs"] == 2
+        parts = sum(result["parts_ms"][name]["mean"] for name in ("before", "inference", "after"))
+        assert parts == pytest.approx(result["ms"]["mean"])
+        assert result["difference_from_host"] <= 1e-6
     assert "wall times of the device" in page.read_text()
     assert "on-device" in table.read_text()
     assert not list(pixel.storage().rglob("harm"))
