@@ -18,27 +18,22 @@ from rethined_export.jobs import JobError
 #: Where Android, or Linux, lets its user write.
 _PLACES = "for place in /data/local/tmp /tmp; do"
 #: Ends what still runs, which is what works in the folder, and removes that.
-_TIDY = (
-    _PLACES
-    + """
-    folder="$(cd "$place" 2>/dev/null && pwd -P)/$1" || continue
+_TIDY = f"""{_PLACES}
+    folder="$(cd "$place" 2>/dev/null && pwd -P)/${{1:?}}" || continue
     [ -e "$folder" ] || continue
     for process in /proc/[0-9]*; do
-        [ "$(readlink "$process/cwd" 2>/dev/null)" = "$folder" ] && kill -9 "${process#/proc/}"
+        [ "$(readlink "$process/cwd" 2>/dev/null)" = "$folder" ] &&
+            kill -9 "$(basename "$process")"
     done
     rm -rf "$folder"
 done
 """
-)
-_MAKE = (
-    _PLACES
-    + """
-    folder="$(cd "$place" 2>/dev/null && pwd -P)/$1" || continue
+_MAKE = f"""{_PLACES}
+    folder="$(cd "$place" 2>/dev/null && pwd -P)/${{1:?}}" || continue
     mkdir -m 700 "$folder" 2>/dev/null && echo "$folder" && exit
 done
 exit 1
 """
-)
 
 
 @contextmanager

@@ -32,7 +32,8 @@ SERIAL = f"127.0.0.1:{_DEVICE_PORT}"
 #: From the kernel's headers.
 _NEW_NETWORK, _SET_FLAGS, _UP = 0x40000000, 0x8914, 1
 _PATIENCE_S = 20.0
-#: Storage that can run out, the folders named after it still in their places, and no network.
+#: Storage that can run out, with the folders that are named still in their places; all else is
+#: read-only, whatever a device is told to do.
 _BOOT = """
 exec 3<"$1" 4<"$2"
 mount -t tmpfs -o size=48m tmpfs /tmp || exit
@@ -41,6 +42,7 @@ for n in 3 4; do
     [ -d "$place" ] || { mkdir -p "$place" && mount -c --bind "/proc/$$/fd/$n" "$place"; } || exit
 done
 exec 3<&- 4<&-
+mount -o remount,bind,ro / || exit
 echo up
 while :; do sleep 1000; done
 """
