@@ -67,6 +67,7 @@ class Result:
         done, counted = self.measured or self.tool, self.counted
         ran = done or counted
         parts = {"inference": self.inference} if self.inference else self.parts
+        timed = self.total or self.inference
         return {
             "path": str(self.path),
             "runtime": ran and ran.runtime,
@@ -77,7 +78,7 @@ class Result:
             "first_ms": done and done.first,
             "warm_up_runs": done and done.warm_up,
             "peak_rss_bytes": done and done.peak_rss_bytes,
-            "unsteady": self.total and self.total.unsteady,
+            "unsteady": timed.unsteady if isinstance(timed, Summary) else None,
             "instructions": counted and counted.instructions,
             "difference_from_host": self.difference,
             "device_state": self.device and self.device.to_dict(),
@@ -182,10 +183,12 @@ def _tool(
     if isinstance(run.inference, Spread):
         inference: Summary | Spread = run.inference
         low, high = run.inference.bounds(statistic)
+        unsteady = False  # a tool that lists no runs shows no drift
     else:
         inference = summarise(run.inference)
         low = high = float(getattr(inference, statistic))
-    verdict = judge_inference(low, high, budget_ms)
+        unsteady = inference.unsteady
+    verdict = judge_inference(low, high, budget_ms, unsteady=unsteady)
     if run.difference is None:
         reason = f"{verdict.reason}; the tool hands no outputs out to compare"
         verdict = replace(verdict, reason=reason)

@@ -75,7 +75,8 @@ def junit(profile: Profile, results: Sequence[Result]) -> str:
         errors=str(sum(bool(result.failure) for result in results)),
     )
     for result in results:
-        seconds = "0" if result.total is None else f"{result.total.p50 / 1e3:.6f}"
+        timed = result.total or result.inference
+        seconds = "0" if timed is None else f"{(timed.p50 or timed.mean) / 1e3:.6f}"
         case = ElementTree.SubElement(
             suite, "testcase", classname=profile.id, name=result.path.name, time=seconds
         )

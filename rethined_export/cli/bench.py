@@ -84,6 +84,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     profile = profiles[choose("--device", options.device, profiles)]
     if reason := unreachable(profile):
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
+    if options.tool and profile.kind != "adb":
+        raise UserError(f"--tool runs on devices over adb; {profile.name} is none")
     on_device = profile.kind == "adb" and not stand_in(profile)
     threads = options.threads or (_cores(profile) if on_device else worker_threads())
     plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))

@@ -307,6 +307,15 @@ def test_two_benchmarks_of_one_device(pixel: Phone, tiny_onnx: Path, capsys: Cap
     assert f"{SERIAL} is in use by process {os.getpid()}" in capsys.readouterr().err
 
 
+def test_a_baseline_of_counts_says_nothing_of_a_device(
+    pixel: Phone, tmp_path: Path, capsys: Capture
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text('{"results": [{"path": "a.onnx", "instructions": 9}]}')
+    assert main(["a.onnx", "--device", "pixel7", "--baseline", str(baseline)]) == 2
+    assert "which only emulated runs have" in capsys.readouterr().err
+
+
 def test_interrupted(
     pixel: Phone, tiny_tflite: Path, tool: Callable[[str, str], list[str]]
 ) -> None:
@@ -338,6 +347,15 @@ def test_nothing_that_could_run_it(
     finally:
         pixel.program("python3", ours.removeprefix("#!/bin/sh\n"))
     assert "give --tool PATH, a build of onnxruntime_perf_test" in capsys.readouterr().err
+
+
+def test_a_tool_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert tools.kept("tflite") is None
+    tools.kept_at("tflite").parent.mkdir(parents=True)
+    tools.kept_at("tflite").touch()
+    assert tools.kept("tflite") == tmp_path / "rethined-export/tools/benchmark_model"
+    assert tools.kept("onnx") is None
 
 
 def test_which_device(pixel: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,6 +393,10 @@ def test_a_tool_that_is_none(tmp_path: Path, capsys: Capture) -> None:
     assert "neither benchmark_model nor onnxruntime_perf_test" in capsys.readouterr().err
     assert main(["a.onnx", "--tool", str(tmp_path / "none")]) == 2
     assert "no such file" in capsys.readouterr().err
+    tool = tmp_path / "benchmark_model"
+    tool.touch()
+    assert main(["a.onnx", "--tool", str(tool)]) == 2
+    assert "--tool runs on devices over adb; this machine is none" in capsys.readouterr().err
 
 
 def test_lines_that_benchmark_model_prints() -> None:
@@ -392,10 +414,16 @@ def test_lines_that_benchmark_model_prints() -> None:
 
 def test_a_bound_decides_only_what_it_can() -> None:
     spread = Spread(50, min=9, mean=20, max=40, std=5, p50=None, p95=None)
-    assert judge_inference(*spread.bounds("mean"), 30).answer == "meets the budget"
-    assert judge_inference(*spread.bounds("p90"), 30).answer == "not known"
-    assert judge_inference(*spread.bounds("p90"), 8).answer == "over the budget"
-    assert judge_inference(28, 28, 30).answer == "not known"  # too near for what is not timed
+
+    def answer(low: float, high: float, budget: float, unsteady: bool = False) -> str:
+        return judge_inference(low, high, budget, unsteady=unsteady).answer
+
+    assert answer(*spread.bounds("mean"), 30) == "meets the budget"
+    assert answer(*spread.bounds("p90"), 30) == "not known"
+    assert answer(*spread.bounds("p90"), 8) == "over the budget"
+    assert answer(28, 28, 30) == "not known"  # too near for what is not timed
+    assert answer(32, 32, 30) == "over the budget"
+    assert answer(32, 32, 30, unsteady=True) == "not known"
 
 
 def test_a_result_that_makes_no_sense(tmp_path: Path) -> None:
