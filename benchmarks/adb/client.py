@@ -66,9 +66,11 @@ def find(model: str) -> str:
     Raises:
         UnavailableError: none or several, or no adb here; the message says which.
     """
-    with _reached("adb"):
-        client = _client()
+    client = _client()
+    try:
         attached: dict[str, str] = {entry.serial: entry.state for entry in client.list()}
+    except _LOST as error:
+        raise UnavailableError(f"adb's server does not answer ({_said(error)})") from error
     names = {serial: _name(client, serial, state) for serial, state in attached.items()}
     fitting = [serial for serial, name in names.items() if _is(name, model)]
     if (wanted := os.environ.get("ANDROID_SERIAL", "")) in fitting:
@@ -100,7 +102,7 @@ def _is(name: str, model: str) -> bool:
 
 
 def _client() -> Any:
-    """A client whose server runs; starting one prints nothing here."""
+    """A client whose server runs; one that has to be started prints nothing here."""
     if adbutils is None:
         raise UnavailableError(
             "adbutils is not installed (pip install 'rethined-export[bench]' installs it)"
@@ -114,6 +116,7 @@ def _client() -> Any:
 
 
 def _start_server(port: int) -> None:
+    """Start adb's server, which stays, as after any other use of adb."""
     quiet = subprocess.DEVNULL
     try:
         command = [adbutils.adb_path(), "-P", str(port), "start-server"]
@@ -127,16 +130,19 @@ def _start_server(port: int) -> None:
 
 
 @contextmanager
-def _reached(name: str) -> Iterator[None]:
+def _reached(serial: str) -> Iterator[None]:
     """Whatever goes wrong on the way to a device is one thing for the user."""
     try:
         yield
     except _LOST as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnavailableError(
-            f"{name} stopped answering ({said}); attach it again and repeat, which also removes "
-            "what may be left on it"
+            f"{serial} stopped answering ({_said(error)}); attach it again and repeat, which also "
+            "removes what may be left on it"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class Device:

@@ -64,6 +64,7 @@ def leased(model: str) -> Iterator[Device]:
 
 @contextmanager
 def _alone(serial: str) -> Iterator[None]:
+    """Hold the device's lock, with a note of who does: the lock's own file cannot hold one."""
     folder = cache() / "devices"
     folder.mkdir(parents=True, exist_ok=True)
     name = quote(serial, safe="")

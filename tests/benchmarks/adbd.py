@@ -179,8 +179,8 @@ def phone(programs: Path, emulated: System) -> Iterator[Phone]:
         f'export LD_LIBRARY_PATH={shlex.quote(libraries)}\nexec {shlex.join(python)} "$@"',
     )
     home = {"HOME": str(programs)}  # where the server keeps its key
-    server = [adbutils.adb_path(), "-P", str(_SERVER_PORT)]
     try:
+        server = [adbutils.adb_path(), "-P", str(_SERVER_PORT)]
         with device.network():
             subprocess.run([*server, "start-server"], check=True, env=os.environ | home,
                            stderr=subprocess.DEVNULL)  # fmt: skip
@@ -188,6 +188,8 @@ def phone(programs: Path, emulated: System) -> Iterator[Phone]:
                 yield device
             finally:
                 subprocess.run([*server, "kill-server"], check=False)
+    except adbutils.AdbError as error:
+        raise UnavailableError(str(error)) from error
     finally:
         device.off()
 
