@@ -173,6 +173,15 @@ class Device:
         """Run lines of shell that take ``arguments`` as ``$1`` and so on; raises as ``shell``."""
         return self.shell("sh", "-c", text, "sh", *arguments, limit_s=limit_s)
 
+    def empty(self) -> None:
+        """Clear our folder, so that nothing in it can be taken for what the next run leaves.
+
+        Raises:
+            UnavailableError: the device went away, or does not let us.
+        """
+        if self.script('cd "$1" && rm -rf ./*', self.folder).code:
+            raise UnavailableError(f"{self.folder} on {self.serial} cannot be cleared")
+
     def push(self, source: Path, name: str) -> str:
         """Copy a file into our folder; returns its path there.
 

@@ -77,6 +77,7 @@ class AdbRunner:
             folder = Path(name)
             run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
             tell("running on the device")
+            self._device.empty()
             before = moment(self._device)
             if tool is None:
                 made: Measured | ToolRun = _run_python(self._device, artifact, target, plan, folder)

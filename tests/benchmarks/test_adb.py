@@ -223,14 +223,15 @@ def test_perf_test_on_a_phone(
 for run in 0 1 2 3 4 5 6 7 8 9; do echo "a,b,0.03$run,123456789,99,$run" >> "$file"; done
 echo "Session creation time cost: 0.25 s"
 echo "First inference time cost: 41 ms" """
-    assert main([str(tiny_onnx), *tool("onnxruntime_perf_test", text)]) == 4
-    result = result_of(capsys)
-    assert result["parts_ms"]["inference"]["p50"] == pytest.approx(34.5)
-    assert (result["load_ms"], result["first_ms"]) == (250, 41)
-    assert result["peak_rss_bytes"] == 123456789
-    assert result["difference_from_host"] is None
-    assert result["verdict"] == "over the budget"
-    assert "no outputs out to compare" in result["reason"]
+    assert main([str(tiny_onnx), str(tiny_onnx), *tool("onnxruntime_perf_test", text)]) == 4
+    for result in json.loads(capsys.readouterr().out)["results"]:
+        assert result["parts_ms"]["inference"]["runs"] == 10  # the tool adds to a file that exists
+        assert result["parts_ms"]["inference"]["p50"] == pytest.approx(34.5)
+        assert (result["load_ms"], result["first_ms"]) == (250, 41)
+        assert result["peak_rss_bytes"] == 123456789
+        assert result["difference_from_host"] is None
+        assert result["verdict"] == "over the budget"
+        assert "no outputs out to compare" in result["reason"]
 
 
 @pytest.mark.parametrize(
