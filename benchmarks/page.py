@@ -36,7 +36,8 @@ def page(profile: Profile, results: Sequence[Result], budget_ms: float, statisti
         "<div class='wide'>",
         _table([COLUMNS, *(row(result) for result in results)]),
         f"</div><p class='note'>Budget {budget_ms:g} ms at {escape(statistic)}. Times are of one "
-        "fill, 8-bit photo to 8-bit photo, a tenth of it hole.</p>",
+        "fill, 8-bit photo to 8-bit photo, a tenth of it hole; of inference alone where a verdict "
+        "says so.</p>",
     ]
     if any(result.measured for result in results):
         parts += ["<h2>Every run, in order</h2>", _plot(results, budget_ms)]
@@ -51,7 +52,7 @@ def _about(profile: Profile, results: Sequence[Result]) -> str:
     where = {"host": "wall times of this machine", "on-device": "wall times of the device",
              "emulated": "an emulator's instruction counts, no times"}  # fmt: skip
     said = [f"Provenance of every figure: {where[results[0].provenance]}."]
-    if instead := stand_in(profile):
+    if results[0].provenance == "emulated" and (instead := stand_in(profile)):
         said.append(f"Run by {instead}.")
     if profile.soc:
         cores = ", ".join(f"{c.count} × {c.name} at {c.ghz:g} GHz" for c in profile.cores)
@@ -107,6 +108,10 @@ def _artifact(result: Result) -> str:
     ]
     if result.counted is not None:
         rows.append(("arm64 against here", f"{result.counted.difference:.1e} at most"))
+    if result.difference is not None and result.counted is None:
+        rows.append(("device against here", f"{result.difference:.1e} at most"))
+    if result.device is not None:
+        rows.append(("device", str(result.device)))
     return f"{name}<div class='wide'>{_table([('', ''), *rows])}</div>"
 
 

@@ -329,7 +329,9 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     report("running it here")
     spec = embedded_spec(Path(artifact))
     if spec.part != "whole":
-        raise UserError(f"{artifact} is half of a pair; the emulator runs whole artifacts")
+        raise UserError(
+            f"{artifact} is half of a pair; devices and the emulator run whole artifacts"
+        )
     target = target_of(Path(artifact))
     scene = next(default_scenes(spec.hr, spec.places))
     inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}

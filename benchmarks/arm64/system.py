@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from rethined_export.benchmarks.cache import cache
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs import last_line
 
@@ -85,8 +86,7 @@ class System:
 
 def location() -> Path:
     """Where the system lies, or would: one folder for each set of runtime versions."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "rethined-export" / ("arm64-" + "-".join(_versions().values()))
+    return cache() / ("arm64-" + "-".join(_versions().values()))
 
 
 def missing() -> str:
