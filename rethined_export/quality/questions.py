@@ -161,11 +161,11 @@ def markdown(results: list[dict[str, Any]], side: int, curve: str) -> str:
         "Hole PSNR in dB; in brackets, against the same without upscaling by attention. Texture: "
         "deviation of the high frequencies in the hole over the true one.",
         "",
-        "| question | answer | thick: PSNR | texture | BPE | thin: PSNR | texture | BPE |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | question | answer | thick: PSNR | texture | BPE | thin: PSNR | texture | BPE |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for result in results:
-        cells = [str(result["question"]), str(result["answer"])]
+    for number, result in enumerate(results, 1):
+        cells = [str(number), result["question"], result["answer"]]
         for kind in ("thick", "thin"):
             lost = result[f"psnr_against_enlarged_{kind}"]
             cells += [f"{result[f'psnr_hole_{kind}']:.2f} ({lost:+.2f})"]
@@ -182,11 +182,11 @@ def _plot(results: list[dict[str, Any]], side: int, path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for axis, kind in zip(axes, ("thick", "thin"), strict=True):
-        for result in results:
+        for number, result in enumerate(results, 1):
             at = result[f"texture_{kind}"], result[f"psnr_hole_{kind}"]
             axis.plot(*at, "o", color="C3" if result["question"] == "shipped" else "C0")
-            name = f"{result['question']}: {result['answer']}".split(",")[0]
-            axis.annotate(name, at, (4, 4), textcoords="offset points", fontsize=7)
+            beside = (4 + 10 * (number % 3), 4)
+            axis.annotate(str(number), at, beside, textcoords="offset points", fontsize=8)
         axis.axvline(1, color="grey", linewidth=0.5)
         axis.set(title=f"{kind} holes, {side}²", xlabel="texture (1 is right)", ylabel="hole PSNR")
     figure.savefig(path, dpi=110)
