@@ -9,14 +9,11 @@ import numpy as np
 
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
-from rethined_export.benchmarks.runners.types import Counted, Measured, Plan
+from rethined_export.benchmarks.runners.types import SAME, Counted, Measured, Plan
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
 from rethined_export.benchmarks.verdict import NOT_KNOWN, Provenance, Verdict, estimate, judge
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
-
-#: The gate between an artifact and torch; two processors may differ as much.
-_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Result:
             "peak_rss_bytes": done and done.peak_rss_bytes,
             "unsteady": self.total and self.total.unsteady,
             "instructions": counted and counted.instructions,
-            "difference_from_host": counted and counted.difference,
+            "difference_from_host": ran and ran.difference,
             "verdict": self.verdict.answer,
             "reason": self.verdict.reason,
             "failure": self.failure or None,
@@ -122,9 +119,9 @@ def _counted(path: Path, profile: Profile, counted: Counted) -> Result:
     if instead := stand_in(profile):
         reason = f"{instead}; {reason}"
     verdict = Verdict(NOT_KNOWN, reason)
-    if counted.difference <= _SAME:
+    if counted.difference <= SAME:
         return Result(path, "emulated", verdict, counted=counted)
-    failure = f"on arm64 its output differs by {counted.difference:.1e} (at most {_SAME:.0e})"
+    failure = f"on arm64 its output differs by {counted.difference:.1e} (at most {SAME:.0e})"
     code = ParityError.exit_code
     return Result(path, "emulated", verdict, counted=counted, failure=failure, exit_code=code)
 

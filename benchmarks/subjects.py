@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,8 @@ from rethined_export.runtime import (
     complete,
 )
 
-#: Share of the tokens in the hole.
-COVER = 0.10
+#: Tokens in the hole: a tenth.
+HOLE = round(0.10 * TOKENS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
         UserError: this is the patch half, or it was not made by rethined-export.
     """
     spec = embedded_spec(artifact)
-    photo, hole = noise_photo(spec.hr, round(COVER * TOKENS))
+    photo, hole = noise_photo(spec.hr, HOLE)
     if spec.part == "whole":
         with converter(target_of(artifact)).load(artifact, threads) as runtime:
             yield lambda: _whole(runtime, photo, hole)
@@ -85,11 +86,18 @@ def _whole(
     ready = perf_counter()
     output = runtime(image=image, mask=mask)["output"]
     ran = perf_counter()
-    filled = photo.copy()
-    values = output[0].transpose(1, 2, 0)[hole]
-    filled[hole] = np.rint(np.clip(values, 0, 1) * np.float32(255))
+    paste(photo, hole, output[0].transpose(1, 2, 0))
     done = perf_counter()
     return Parts(1e3 * (ready - begun), 1e3 * (ran - ready), 1e3 * (done - ran))
+
+
+def paste(
+    photo: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_], output: npt.NDArray[Any]
+) -> npt.NDArray[np.uint8]:
+    """A copy of the photo ``[S, S, 3]`` whose hole ``[S, S]`` shows an output in [0, 1]."""
+    filled = photo.copy()
+    filled[hole] = np.rint(np.clip(output[hole], 0, 1) * np.float32(255))
+    return filled
 
 
 def noise_photo(side: int, tokens: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

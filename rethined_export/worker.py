@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -268,7 +269,6 @@ def measure(
     Args:
         warm_up: runs that do not count; None: until steady. runs: that do; None: 50 or 10 s.
     """
-    from rethined_export.benchmarks import timing
     from rethined_export.benchmarks.runners.types import RUNTIMES
     from rethined_export.benchmarks.subjects import subject
     from rethined_export.converters import target_of
@@ -277,17 +277,62 @@ def measure(
     begun = time.perf_counter()
     with subject(Path(artifact), threads) as fill:
         load = 1e3 * (time.perf_counter() - begun)
-        report("warming up")
-        first = fill().total
-        warmed = 1 + timing.warm_up(partial(_total, fill), warm_up)
-        report("measuring")
-        begun = time.perf_counter()
-        parts: list[Any] = []
-        while not timing.enough(len(parts), begun, runs):
-            parts.append(fill())
+        times = _times(report, fill, warm_up, runs)
+    return {"runtime": RUNTIMES[target_of(Path(artifact))], "load": load, **times}
+
+
+def measure_in_browser(
+    report: Report,
+    *,
+    artifact: str,
+    folder: str,
+    threads: int,
+    warm_up: int | None,
+    runs: int | None,
+) -> dict[str, Any]:
+    """Time fills by a whole artifact in Chromium, as ``measure`` does, and compare one output.
+
+    Args:
+        folder: what ``sample`` left there.
+    """
+    from rethined_export.benchmarks.browser.sample import difference, read_sample
+    from rethined_export.benchmarks.browser.tab import Scene, opened
+    from rethined_export.benchmarks.subjects import HOLE, noise_photo
+    from rethined_export.converters import target_of
+
+    path, target = Path(artifact), target_of(Path(artifact))
+    photo, own = read_sample(Path(folder), target)
+    scenes = {"noise": Scene(*noise_photo(len(photo.hole), HOLE)), "photo": photo}
+    report("starting the browser")
+    # A place of its own under TMPDIR, which goes with this process.
+    place = Path(tempfile.mkdtemp())
+    with opened(path, target, scenes, threads, place) as tab:
+        times = _times(report, tab.time, warm_up, runs)
+        report("comparing")
+        return {
+            "load": tab.load,
+            "agent": tab.agent,
+            "difference": difference(tab, photo, own, target),
+            "page_rss_bytes": tab.peak_rss_bytes(),
+            **times,
+        }
+
+
+def _times(
+    report: Report, fill: Callable[[], Any], warm_up: int | None, runs: int | None
+) -> dict[str, Any]:
+    """The first fill, warm-up, and the parts of the fills that count."""
+    from rethined_export.benchmarks import timing
+
+    report("warming up")
+    first = fill().total
+    warmed = 1 + timing.warm_up(partial(_total, fill), warm_up)
+    report("measuring")
+    begun = time.perf_counter()
+    parts: list[Any] = []
+    while not timing.enough(len(parts), begun, runs):
+        parts.append(fill())
     return {
-        "runtime": RUNTIMES[target_of(Path(artifact))],
-        "load": load,
         "first": first,
         "warm_up": warmed,
         **{name: [getattr(p, name) for p in parts] for name in ("before", "inference", "after")},
@@ -329,7 +374,7 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     report("running it here")
     spec = embedded_spec(Path(artifact))
     if spec.part != "whole":
-        raise UserError(f"{artifact} is half of a pair; the emulator runs whole artifacts")
+        raise UserError(f"{artifact} is half of a pair; this device runs whole artifacts")
     target = target_of(Path(artifact))
     scene = next(default_scenes(spec.hr, spec.places))
     inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}
@@ -372,6 +417,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "fill_photo": fill_photo,
     "describe": describe,
     "measure": measure,
+    "measure_in_browser": measure_in_browser,
     "measure_in_turn": measure_in_turn,
     "sample": sample,
 }
