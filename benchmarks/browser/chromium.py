@@ -47,6 +47,7 @@ def chromium(address: str, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            cwd=folder,
             env=_environment(folder),
         )
     try:
@@ -69,9 +70,12 @@ def peak_rss_bytes(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Some of its libraries write to the user's folders, whatever the profile."""
+    """Its own home: some of its libraries write there, whatever the profile.
+
+    Its temporary files hold a socket, whose path may be a hundred characters long: hence ``.``.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-    return kept | {"HOME": str(folder)}
+    return kept | {"HOME": str(folder), "TMPDIR": "."}
 
 
 def _family(pid: int) -> list[psutil.Process]:

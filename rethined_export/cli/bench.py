@@ -183,10 +183,14 @@ def _measure(
 
 def _check_format(artifact: Path, profile: Profile) -> None:
     from rethined_export.converters import target_of
+    from rethined_export.converters.types import ArtifactError
 
     if not artifact.exists():
         raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
-    target = target_of(artifact)
+    try:
+        target = target_of(artifact)
+    except ArtifactError as error:
+        raise UserError(str(error)) from error
     if target not in profile.formats:
         raise UserError(
             f"{profile.name} runs {', '.join(profile.formats)}; {artifact} is for {target}"

@@ -104,5 +104,7 @@ def test_refusals(onnx_512: Path, options: list[str], said: str, capsys: Capture
 def test_artifacts_that_are_not_there(tmp_path: Path, capsys: Capture) -> None:
     assert "no artifact given" in refusal(main, [], capsys)
     assert "does not exist" in refusal(main, [tmp_path / "a.onnx"], capsys)
+    (tmp_path / "a.ncnn").touch()
+    assert "is not an artifact; expected" in refusal(main, [tmp_path / "a.ncnn"], capsys)
     (tmp_path / "a.mlpackage").mkdir()
     assert "runs onnx, tflite" in refusal(main, [tmp_path / "a.mlpackage"], capsys)
