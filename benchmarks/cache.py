@@ -1,4 +1,4 @@
-"""What is built or fetched once and kept in the user's cache."""
+"""What is kept between runs, in the user's cache; what is built there is built once."""
 
 import os
 import shutil
@@ -8,10 +8,10 @@ from pathlib import Path
 from filelock import FileLock
 
 
-def cached(name: str) -> Path:
-    """Where a folder of that name lies, or would."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "rethined-export" / name
+def cache() -> Path:
+    """The folder, which may not exist yet."""
+    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return place / "rethined-export"
 
 
 def build_once(place: Path, build: Callable[[Path], None]) -> None:

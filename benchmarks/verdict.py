@@ -36,7 +36,7 @@ def judge(
         unsteady: the run drifted; then a figure near the budget decides nothing.
     """
     if milliseconds is None:
-        return Verdict(NOT_KNOWN, "it was not timed")
+        return Verdict(NOT_KNOWN, "it did not run")
     if provenance == "emulated":
         return Verdict(NOT_KNOWN, "emulated wall time says nothing of the device")
     answer = MEETS if milliseconds <= budget_ms else OVER

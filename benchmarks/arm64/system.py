@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rethined_export.benchmarks.cache import build_once, cached
+from rethined_export.benchmarks.cache import build_once, cache
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs import last_line
 
@@ -84,7 +84,7 @@ class System:
 
 def location() -> Path:
     """Where the system lies, or would: one folder for each set of runtime versions."""
-    return cached("arm64-" + "-".join(_versions().values()))
+    return cache() / ("arm64-" + "-".join(_versions().values()))
 
 
 def missing() -> str:

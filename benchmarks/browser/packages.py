@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from rethined_export.benchmarks.cache import build_once, cached
+from rethined_export.benchmarks.cache import build_once, cache
 from rethined_export.errors import UnavailableError
 
 VERSIONS = {"onnxruntime-web": "1.30.0", "@litertjs/core": "2.5.3"}
@@ -26,7 +26,7 @@ FILES = (
 
 def location() -> Path:
     """Where the packages lie, or would: one folder for each set of versions."""
-    return cached("browser-" + "-".join(VERSIONS.values()))
+    return cache() / ("browser-" + "-".join(VERSIONS.values()))
 
 
 def missing() -> str:

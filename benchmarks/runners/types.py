@@ -15,10 +15,6 @@ from rethined_export.benchmarks.verdict import Provenance
 RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 
-#: The gate between an artifact and torch; two ways to run it may differ as much.
-SAME = 1e-4
-
-
 @dataclass(frozen=True)
 class Plan:
     """How to measure.
@@ -44,8 +40,8 @@ class Measured:
         load: reading the file and making it ready. first: total of the very first run.
         warm_up: runs made before those that count.
         peak_rss_bytes: of the process that ran it.
-        difference: largest absolute difference of the output on a photo from this machine's own
-            run; None: this was that run.
+        difference: largest absolute difference of the output from this machine's own run; None:
+            this machine itself.
     """
 
     runtime: str

@@ -14,9 +14,13 @@ import onnx
 import psutil
 import pytest
 
+from rethined_export.benchmarks import bench
+from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.browser import chromium, packages
 from rethined_export.benchmarks.browser.server import served
 from rethined_export.benchmarks.runners import browser
+from rethined_export.benchmarks.runners.types import Counted
+from rethined_export.benchmarks.verdict import Verdict
 from rethined_export.cli.bench import main
 from rethined_export.errors import UnavailableError
 from tests.cli.commands import gone, send, start, wait_for, workers
@@ -106,7 +110,13 @@ def test_wrong_numbers_are_no_times(
     captured = capsys.readouterr()
     assert "in the browser its output differs by 1.0e-03 (at most 1e-04)" in captured.err
     (result,) = json.loads(captured.out)["results"]
-    assert result["ms"] is None and result["verdict"] == "not known"
+    assert result["verdict"] == "not known" and result["reason"] == "its output is wrong"
+
+
+def test_no_number_at_all_is_wrong_too() -> None:
+    ran = Counted("ONNX Runtime", 10**9, float("nan"))
+    held = bench._held_to_parity(Result(Path("a.onnx"), "host", Verdict("met"), counted=ran))
+    assert held.exit_code == 3 and "differs by nan" in held.failure
 
 
 def test_an_artifact_that_only_the_browser_refuses(

@@ -66,7 +66,7 @@ def test_paired_ratio_sees_through_shared_noise() -> None:
         (29.9, "host", False, "meets the budget"),
         (30.1, "on-device", False, "over the budget"),
         (5.0, "emulated", False, "not known (emulated wall time says nothing of the device)"),
-        (None, "host", False, "not known (it was not timed)"),
+        (None, "host", False, "not known (it did not run)"),
         (29.0, "host", True, "not known (29.0 ms, but the run was unsteady)"),
         (90.0, "host", True, "over the budget (the run was unsteady)"),
     ],
