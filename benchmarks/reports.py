@@ -25,7 +25,7 @@ def row(result: Result) -> tuple[str, ...]:
         result.path.name,
         done.runtime,
         *(f"{value:.1f}" for value in times),
-        f"{done.peak_rss_bytes / 1e6:.0f}",
+        "–" if done.peak_rss_bytes is None else f"{done.peak_rss_bytes / 1e6:.0f}",
         "–",
         str(result.verdict),
     )

@@ -55,7 +55,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
     photo, hole = noise_photo(spec.hr, HOLE)
     if spec.part == "whole":
         with converter(target_of(artifact)).load(artifact, threads) as runtime:
-            yield lambda: _whole(runtime, photo, hole)
+            yield lambda: whole(runtime, photo, hole)
         return
     if spec.part == "patch":
         raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
@@ -75,11 +75,12 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
         yield fill
 
 
-def _whole(
+def whole(
     runtime: Callable[..., dict[str, npt.NDArray[np.generic]]],
     photo: npt.NDArray[np.uint8],
     hole: npt.NDArray[np.bool_],
 ) -> Parts:
+    """Fill the hole ``[S, S]`` of a photo ``[S, S, 3]`` once with a whole artifact."""
     begun = perf_counter()
     image = photo.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     mask = hole[None, None].astype(np.float32)

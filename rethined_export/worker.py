@@ -318,6 +318,50 @@ def measure_in_browser(
         }
 
 
+def measure_on_apple(
+    report: Report,
+    *,
+    artifact: str,
+    folder: str,
+    model: str,
+    warm_up: int | None,
+    runs: int | None,
+) -> dict[str, Any]:
+    """Time fills by a whole artifact in Core ML, as ``measure`` does, and compare one output.
+
+    Inference is timed by Core ML where it runs; the photo becomes inputs, and output, here.
+
+    Args:
+        folder: what ``sample`` left there.
+        model: type of the attached device; empty for this Mac.
+    """
+    import numpy as np
+
+    from rethined_export.benchmarks import apple
+    from rethined_export.benchmarks.subjects import HOLE, Parts, noise_photo, whole
+
+    with np.load(Path(folder) / "inputs.npz") as stored:
+        inputs = dict(stored)
+    photo, hole = noise_photo(inputs["mask"].shape[-1], HOLE)
+    report("loading")
+    with apple.loaded(Path(artifact), model) as program:
+
+        def fill() -> Parts:
+            return replace(whole(program, photo, hole), inference=program.last)
+
+        times = _times(report, fill, warm_up, runs)
+        report("comparing")
+        with np.load(Path(folder) / "own.npz") as own:
+            difference = float(np.abs(program(**inputs)["output"] - own["output"]).max())
+        return {
+            "load": program.load,
+            "where": program.where,
+            "units": program.units(),
+            "difference": difference,
+            **times,
+        }
+
+
 def _times(
     report: Report, fill: Callable[[], Any], warm_up: int | None, runs: int | None
 ) -> dict[str, Any]:
@@ -418,6 +462,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "describe": describe,
     "measure": measure,
     "measure_in_browser": measure_in_browser,
+    "measure_on_apple": measure_on_apple,
     "measure_in_turn": measure_in_turn,
     "sample": sample,
 }

@@ -1,6 +1,7 @@
 """How artifacts are run on each kind of device."""
 
 from rethined_export.benchmarks.profiles import Profile
+from rethined_export.benchmarks.runners.apple import AppleRunner
 from rethined_export.benchmarks.runners.arm64 import Arm64Runner
 from rethined_export.benchmarks.runners.browser import BrowserRunner
 from rethined_export.benchmarks.runners.host import HostRunner
@@ -11,6 +12,7 @@ _RUNNERS: dict[str, type[Runner]] = {
     "host": HostRunner,
     "arm64-emulator": Arm64Runner,
     "browser": BrowserRunner,
+    "apple": AppleRunner,
 }
 #: Where the device itself cannot be reached: what runs in its place, and what to call that.
 _STAND_INS: dict[str, tuple[type[Runner], str]] = {"adb": (Arm64Runner, "the arm64 emulator")}

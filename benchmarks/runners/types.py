@@ -39,7 +39,7 @@ class Measured:
         before, inference, after: parts of each fill of an 8-bit photo; total: their sum.
         load: reading the file and making it ready. first: total of the very first run.
         warm_up: runs made before those that count.
-        peak_rss_bytes: of the process that ran it.
+        peak_rss_bytes: of the process that ran it; None: not known.
         difference: largest absolute difference of the output from this machine's own run; None:
             this machine itself.
     """
@@ -51,7 +51,7 @@ class Measured:
     load: float
     first: float
     warm_up: int
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     difference: float | None = None
 
     @property
