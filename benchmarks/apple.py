@@ -75,7 +75,10 @@ def reason_against(model: str) -> str:
     """
     if platform.system() != "Darwin":
         where = f"a Mac with the {model} attached" if model else "a Mac"
-        return f"Core ML runs on Apple's systems only; run this on {where}"
+        return (
+            f"Core ML runs on Apple's systems only; run this on {where} (rethined-parity checks "
+            "the numbers anywhere)"
+        )
     try:
         import coremltools  # noqa: F401
     except ImportError:

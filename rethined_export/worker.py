@@ -295,8 +295,8 @@ def measure_in_browser(
     Args:
         folder: what ``sample`` left there.
     """
-    from rethined_export.benchmarks.browser.sample import difference, read_sample
-    from rethined_export.benchmarks.browser.tab import Scene, opened
+    from rethined_export.benchmarks.browser.tab import opened
+    from rethined_export.benchmarks.sample import Scene, read_sample
     from rethined_export.benchmarks.subjects import HOLE, noise_photo
     from rethined_export.converters import target_of
 
@@ -312,7 +312,7 @@ def measure_in_browser(
         return {
             "load": tab.load,
             "agent": tab.agent,
-            "difference": difference(tab, photo, own, target),
+            "difference": tab.difference(photo, own, target),
             "page_rss_bytes": tab.peak_rss_bytes(),
             **times,
         }

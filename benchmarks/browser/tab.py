@@ -5,30 +5,21 @@ import queue
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from rethined_export.benchmarks.browser import packages
 from rethined_export.benchmarks.browser.chromium import chromium, peak_rss_bytes
 from rethined_export.benchmarks.browser.server import Site, served
-from rethined_export.benchmarks.subjects import Parts
+from rethined_export.benchmarks.sample import Pixels, Scene, channels_last
+from rethined_export.benchmarks.subjects import Parts, paste
 from rethined_export.converters.types import ArtifactError
-from rethined_export.errors import UnavailableError
+from rethined_export.errors import ParityError, UnavailableError
 from rethined_export.jobs import last_line
 
 _HERE = Path(__file__).parent
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A photo ``[S, S, 3]`` and its hole ``[S, S]``."""
-
-    photo: npt.NDArray[np.uint8]
-    hole: npt.NDArray[np.bool_]
 
 
 class Tab:
@@ -49,23 +40,25 @@ class Tab:
         """Fill the noise once."""
         return Parts(*json.loads(self._ask("noise")))
 
-    def fill(self, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Fill the photo once.
+    def difference(self, scene: Scene, own: Pixels, target: str) -> float:
+        """Fill the photo: largest absolute difference of its output from this machine's own.
 
         Args:
-            shape: of the output, in the artifact's layout.
-
-        Returns:
-            The artifact's output, and the filled 8-bit photo, flat.
+            own: in the target's layout.
 
         Raises:
             ArtifactError: the output has another size.
+            ParityError: the page's filled 8-bit photo does not show its output.
         """
-        made, size = self._ask("photo"), int(np.prod(shape))
-        if len(made) != 5 * size:  # a float and a byte of each value
-            raise ArtifactError(f"{len(made)} bytes came from the browser, not {5 * size}")
-        output = np.frombuffer(made, np.float32, size).reshape(shape)
-        return output, np.frombuffer(made, np.uint8, offset=4 * size)
+        made = self._ask("photo")
+        if len(made) != 5 * own.size:  # a float and a byte of each value
+            raise ArtifactError(f"{len(made)} bytes came from the browser, not {5 * own.size}")
+        output = np.frombuffer(made, np.float32, own.size).reshape(own.shape)
+        filled = np.frombuffer(made, np.uint8, offset=4 * own.size)
+        shown = paste(scene.photo, scene.hole, channels_last(np.nan_to_num(output), target))
+        if not np.array_equal(filled, shown.ravel()):
+            raise ParityError("the photo that the page fills does not show the page's own output")
+        return float(np.abs(output - own).max())
 
     def peak_rss_bytes(self) -> int:
         """Of the page's process."""

@@ -63,7 +63,12 @@ def _parser() -> ArgumentParser:
     add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
     add("--junit", type=Path, metavar="FILE", help="write JUnit XML")
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
-    add("--report", type=Path, metavar="FILE", help="write one self-contained HTML page")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write one self-contained HTML page, and its plot beside it as PNG",
+    )
     add("--json", action="store_true", help="one JSON document on standard output")
     return made
 
@@ -145,7 +150,7 @@ def _measure(
     options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
 ) -> int:
     from rethined_export.benchmarks.bench import bench
-    from rethined_export.benchmarks.page import page
+    from rethined_export.benchmarks.page import write_report
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
     from rethined_export.benchmarks.verdict import OVER
 
@@ -159,7 +164,10 @@ def _measure(
     if options.markdown is not None:
         options.markdown.write_text(markdown(profile, results, budget))
     if options.report is not None:
-        options.report.write_text(page(profile, results, options.budget_ms, options.stat))
+        with stages(err) as on_stage:
+            write_report(
+                options.report, profile, results, options.budget_ms, options.stat, on_stage
+            )
     if options.json:
         entries = [result.to_dict() for result in results]
         print_json({"device": profile.id, "budget_ms": options.budget_ms, "stat": options.stat,

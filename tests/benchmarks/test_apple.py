@@ -103,7 +103,7 @@ def test_off_a_mac_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_mac_without_the_phone(mac: None, monkeypatch: Monkey) -> None:
     assert apple.reason_against("") == ""
     assert "devicectl" in apple.reason_against("iphone")  # Xcode's tools are not here
-    monkeypatch.setattr(Device, "get_devices", lambda: [])
+    monkeypatch.setattr(Device, "get_devices", list)
     assert apple.reason_against("iphone").startswith("no iphone is attached; connect one")
     monkeypatch.setattr(Device, "get_devices", lambda: [phone()])
     assert apple.reason_against("iphone") == ""
