@@ -67,8 +67,8 @@ def write_report(
         f"<h1>rethined-bench: {escape(profile.name)}</h1><p>{_about(profile, results)}</p>",
         _verdicts(results, budget_ms, statistic),
         _table([_figures(COLUMNS), *(_figures(row(result)) for result in results)]),
-        "<p class='note'>Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole."
-        "</p>",
+        "<p class='note'>Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; "
+        "instructions of one run of the artifact, on one emulated core.</p>",
         drawn,
         "<h2>Artifacts</h2>",
         *(_artifact(result, tell) for result in results),

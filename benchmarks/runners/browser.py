@@ -15,7 +15,11 @@ from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs import run_job
 
-_PACKAGES = {"onnx": "onnxruntime-web", "tflite": "@litertjs/core"}
+#: Runtime and package of each target.
+_RUNTIMES = {
+    "onnx": ("onnxruntime-web", "onnxruntime-web"),
+    "tflite": ("LiteRT.js", "@litertjs/core"),
+}
 #: A run that takes longer is hung.
 _TIME_LIMIT_S = 600.0
 
@@ -58,9 +62,9 @@ class BrowserRunner:
                 "runs": plan.runs,
             }
             told = run_job("measure_in_browser", job, tell, time_limit_s=_TIME_LIMIT_S)
-        package = _PACKAGES[target_of(artifact)]
+        name, package = _RUNTIMES[target_of(artifact)]
         return Measured(
-            runtime=f"{package} {packages.VERSIONS[package]} in {_browser(told['agent'])}",
+            runtime=f"{name} {packages.VERSIONS[package]} in {_browser(told['agent'])}",
             before=np.array(told["before"]),
             inference=np.array(told["inference"]),
             after=np.array(told["after"]),

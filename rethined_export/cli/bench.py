@@ -87,7 +87,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
     plan = Plan(options.threads, options.warmup, options.runs)
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    if baseline is not None and profile.kind == "host":
+    if baseline is not None and profile.kind in ("host", "browser", "apple"):
         raise UserError("--baseline compares instruction counts, which only emulated runs have")
     if options.compare:
         return _compare(options, plan)

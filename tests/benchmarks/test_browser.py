@@ -15,12 +15,16 @@ from rethined_export.benchmarks import bench
 from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.browser import chromium, packages
 from rethined_export.benchmarks.browser.server import served
+from rethined_export.benchmarks.browser.tab import Tab
 from rethined_export.benchmarks.runners import browser
 from rethined_export.benchmarks.runners.types import Counted
+from rethined_export.benchmarks.sample import Scene
+from rethined_export.benchmarks.subjects import paste
 from rethined_export.benchmarks.verdict import Verdict
 from rethined_export.cli.bench import main
-from rethined_export.errors import UnavailableError
-from tests.cli.commands import gone, send, start, wait_for, workers
+from rethined_export.converters.types import ArtifactError
+from rethined_export.errors import ParityError, UnavailableError
+from tests.cli.commands import gone, refusal, send, start, wait_for, workers
 from tests.copies import copied
 
 Capture = pytest.CaptureFixture[str]
@@ -78,7 +82,7 @@ def test_both_runtimes_are_timed_and_compared(
     assert main(options) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     names = [result["runtime"].split(" in ")[0] for result in results]
-    assert names == ["onnxruntime-web 1.30.0", "@litertjs/core 2.5.3"]
+    assert names == ["onnxruntime-web 1.30.0", "LiteRT.js 2.5.3"]
     for result in results:
         assert result["provenance"] == "host"
         assert result["ms"]["runs"] == 2
@@ -114,6 +118,27 @@ def test_no_number_at_all_is_wrong_too() -> None:
     assert held.exit_code == 3 and "differs by nan" in held.failure
 
 
+def test_an_answer_must_be_whole_and_shown() -> None:
+    """The 8-bit photo that the page fills, which is what is timed, shows the output it sends."""
+    random = np.random.default_rng(0)
+    scene = Scene(random.integers(0, 256, (8, 8, 3), np.uint8), random.random((8, 8)) < 0.5)
+    output = random.uniform(-0.2, 1.2, (1, 8, 8, 3)).astype(np.float32)
+    filled = paste(scene.photo, scene.hole, output[0])
+    assert answering(output.tobytes() + filled.tobytes()).difference(scene, output, "tflite") == 0
+    left, top = np.argwhere(scene.hole)[0]
+    filled[left, top, 1] ^= 1
+    with pytest.raises(ParityError, match="does not show"):
+        answering(output.tobytes() + filled.tobytes()).difference(scene, output, "tflite")
+    with pytest.raises(ArtifactError, match="768 bytes came from the browser, not 960"):
+        answering(output.tobytes()).difference(scene, output, "tflite")
+
+
+def answering(answer: bytes) -> Tab:
+    tab = Tab.__new__(Tab)
+    tab._ask = lambda _scene: answer  # type: ignore[method-assign]
+    return tab
+
+
 def test_an_artifact_that_only_the_browser_refuses(
     runtimes: Path, onnx_512: Path, scratch: Path, tmp_path: Path, capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,6 +147,16 @@ def test_an_artifact_that_only_the_browser_refuses(
     after_sampling(monkeypatch, lambda _folder: broken.write_bytes(broken.read_bytes()[:2000]))
     assert main([str(broken), *QUICK]) == 2
     assert "it does not run in the browser: " in capsys.readouterr().err
+
+
+def test_a_baseline_of_instructions(
+    runtimes: Path, onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """It would compare nothing, and so must not pass."""
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps({"results": [{"path": onnx_512.name, "instructions": 5}]}))
+    said = refusal(main, [onnx_512, *QUICK, "--baseline", baseline], capsys)
+    assert "which only emulated runs have" in said
 
 
 def test_half_of_a_pair(runtimes: Path, onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
