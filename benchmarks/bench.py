@@ -129,12 +129,11 @@ def _held_to_parity(result: Result) -> Result:
     difference = result.difference
     if difference is None or difference <= _SAME:  # NaN is not
         return result
-    where = {"host": "in the browser", "on-device": "on the device", "emulated": "on arm64"}
+    said = f"its output differs by {difference:.1e} from this machine's own (at most {_SAME:.0e})"
     return replace(
         result,
         verdict=Verdict(NOT_KNOWN, "its output is wrong"),
-        failure=f"{where[result.provenance]} its output differs by {difference:.1e} "
-        f"(at most {_SAME:.0e})",
+        failure=said,
         exit_code=ParityError.exit_code,
     )
 

@@ -39,7 +39,8 @@ async function fill(run, { photo, hole }, target) {
 }
 
 async function main() {
-  fetch("/alive").catch(() => {}); // never answered: that it breaks off tells of this page's end
+  // An answer without end: that it breaks off tells the server of this page's.
+  fetch("/alive").then((answer) => answer.text());
   if (!crossOriginIsolated) throw new Error("the page is not isolated, so threads are not allowed");
   const { target, side, threads } = await (await fetch("/job")).json();
   const begun = milliseconds();
@@ -56,4 +57,9 @@ async function main() {
   }
 }
 
-main().catch((error) => fetch("/failed", { method: "POST", body: String(error?.message ?? error) }));
+function failed(error) {
+  fetch("/failed", { method: "POST", body: String(error?.message ?? error) });
+}
+
+addEventListener("error", (event) => failed(event.error ?? event.message)); // as of a thread
+main().catch(failed);

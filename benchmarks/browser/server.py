@@ -57,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/alive":
+            self._head({"Content-Type": "text/plain"})
             self.connection.recv(1)  # nothing comes; it returns when the page has ended
             self.server.answers.put(("gone", b""))
             return
@@ -75,12 +76,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(self.server.wanted.get().encode(), "text/plain")
 
     def _reply(self, data: bytes, kind: str) -> None:
+        self._head({"Content-Type": kind, "Content-Length": str(len(data))})
+        self.wfile.write(data)
+
+    def _head(self, headers: dict[str, str]) -> None:
         self.send_response(200)
-        headers = {"Content-Type": kind, "Content-Length": str(len(data)), **_ISOLATION}
-        for name, value in headers.items():
+        for name, value in (headers | _ISOLATION).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
 
     def log_message(self, *_message: object) -> None:
         """Nothing: failures reach the user in other ways."""
