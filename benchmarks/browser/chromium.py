@@ -63,7 +63,7 @@ def peak_rss_bytes(process: "subprocess.Popen[bytes]") -> int:
     """Most memory that the process of the page has had resident."""
     peaks = [0]
     for child in _family(process.pid):
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):  # some end meanwhile
             if "--type=renderer" in child.cmdline():
                 peaks.append(high_water_mark(child.pid) or child.memory_info().rss)
     return max(peaks)
