@@ -7,11 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from rethined_export.benchmarks.adb.state import DeviceState
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
-from rethined_export.benchmarks.runners.types import Counted, Measured, Plan
+from rethined_export.benchmarks.runners.types import Counted, Measured, Plan, Spread, ToolRun
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
-from rethined_export.benchmarks.verdict import NOT_KNOWN, Provenance, Verdict, estimate, judge
+from rethined_export.benchmarks.verdict import (
+    NOT_KNOWN,
+    Provenance,
+    Verdict,
+    estimate,
+    judge,
+    judge_inference,
+)
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
 
@@ -26,6 +34,7 @@ class Result:
     Attributes:
         total, parts: whole fills, and ``before``, ``inference``, ``after``; None: not timed.
         counted: what an emulated run gives instead of times.
+        tool, inference: what a device's own tool gives instead of whole fills.
         failure: why it did not run, or why its figures mean nothing.
     """
 
@@ -36,32 +45,43 @@ class Result:
     total: Summary | None = None
     parts: dict[str, Summary] | None = None
     counted: Counted | None = None
+    tool: ToolRun | None = None
+    inference: Summary | Spread | None = None
     failure: str = ""
     exit_code: int = 0
 
     @property
     def difference(self) -> float | None:
         """Largest absolute difference of the output from this machine's own; None: not compared."""
-        ran = self.measured or self.counted
+        ran = self.measured or self.counted or self.tool
         return None if ran is None else ran.difference
+
+    @property
+    def device(self) -> DeviceState | None:
+        """The device's own account of its state; None: it gives none."""
+        ran = self.measured or self.tool
+        return None if ran is None else ran.device
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of ``--json``."""
-        done, counted = self.measured, self.counted
+        done, counted = self.measured or self.tool, self.counted
         ran = done or counted
+        parts = {"inference": self.inference} if self.inference else self.parts
+        timed = self.total or self.inference
         return {
             "path": str(self.path),
             "runtime": ran and ran.runtime,
             "provenance": self.provenance,
             "ms": self.total and self.total.to_dict(),
-            "parts_ms": self.parts and {name: s.to_dict() for name, s in self.parts.items()},
+            "parts_ms": parts and {name: s.to_dict() for name, s in parts.items()},
             "load_ms": done and done.load,
             "first_ms": done and done.first,
             "warm_up_runs": done and done.warm_up,
             "peak_rss_bytes": done and done.peak_rss_bytes,
-            "unsteady": self.total and self.total.unsteady,
+            "unsteady": timed.unsteady if isinstance(timed, Summary) else None,
             "instructions": counted and counted.instructions,
             "difference_from_host": self.difference,
+            "device_state": self.device and self.device.to_dict(),
             "verdict": self.verdict.answer,
             "reason": self.verdict.reason,
             "failure": self.failure or None,
@@ -114,13 +134,13 @@ def bench(
                     )
                 )
                 continue
-            results.append(
-                _held_to_parity(
-                    _counted(path, profile, made)
-                    if isinstance(made, Counted)
-                    else _timed(path, device.provenance, made, budget_ms, statistic)
-                )
-            )
+            if isinstance(made, Counted):
+                result = _counted(path, profile, made)
+            elif isinstance(made, ToolRun):
+                result = _tool(path, device.provenance, made, budget_ms, statistic)
+            else:
+                result = _timed(path, device.provenance, made, budget_ms, statistic)
+            results.append(_held_to_parity(result))
     return results
 
 
@@ -153,7 +173,33 @@ def _timed(
     parts = {name: summarise(getattr(measured, name)) for name in ("before", "inference", "after")}
     figure = float(getattr(total, statistic))
     verdict = judge(figure, budget_ms, provenance, unsteady=total.unsteady)
-    return Result(path, provenance, verdict, measured, total, parts)
+    return Result(path, provenance, _warned(verdict, measured.device), measured, total, parts)
+
+
+def _tool(
+    path: Path, provenance: Provenance, run: ToolRun, budget_ms: float, statistic: str
+) -> Result:
+    """Inference alone; percentiles only where the tool lists its runs or gives them."""
+    if isinstance(run.inference, Spread):
+        inference: Summary | Spread = run.inference
+        low, high = run.inference.bounds(statistic)
+        unsteady = False  # a tool that lists no runs shows no drift
+    else:
+        inference = summarise(run.inference)
+        low = high = float(getattr(inference, statistic))
+        unsteady = inference.unsteady
+    verdict = judge_inference(low, high, budget_ms, unsteady=unsteady)
+    if run.difference is None:
+        reason = f"{verdict.reason}; the tool hands no outputs out to compare"
+        verdict = replace(verdict, reason=reason)
+    return Result(path, provenance, _warned(verdict, run.device), tool=run, inference=inference)
+
+
+def _warned(verdict: Verdict, device: DeviceState | None) -> Verdict:
+    if device is None or not device.throttled:
+        return verdict
+    hot = "the device was throttled by heat"
+    return replace(verdict, reason=f"{verdict.reason}; {hot}" if verdict.reason else hot)
 
 
 def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) -> Comparison:

@@ -15,6 +15,8 @@ from rethined_export.benchmarks.plots import plot, svg
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.reports import COLUMNS, row
 from rethined_export.benchmarks.runners import stand_in
+from rethined_export.benchmarks.runners.types import Spread
+from rethined_export.benchmarks.timing import Summary
 from rethined_export.errors import UserError
 from rethined_export.jobs import JobError
 
@@ -93,7 +95,7 @@ def _about(profile: Profile, results: Sequence[Result]) -> str:
     said = [f"Provenance: {where[results[0].provenance]}."]
     if profile.kind == "browser":
         said.append("They are of the browser on it.")
-    if instead := stand_in(profile):
+    if results[0].provenance == "emulated" and (instead := stand_in(profile)):
         said.append(f"Run by {instead}.")
     if profile.soc:
         cores = ", ".join(f"{c.count} × {c.name} at {c.ghz:g} GHz" for c in profile.cores)
@@ -109,7 +111,7 @@ def _verdicts(results: Sequence[Result], budget_ms: float, statistic: str) -> st
         if result.total is not None:
             said.append(f"{statistic} {getattr(result.total, statistic):.1f} ms")
         said.append(f"budget {budget_ms:g} ms")
-        if ran := result.measured or result.counted:
+        if ran := result.measured or result.counted or result.tool:
             said.append(ran.runtime)
         if result.verdict.reason:
             said.append(result.verdict.reason)
@@ -142,7 +144,7 @@ def _artifact(result: Result, tell: Callable[[str, str], None]) -> str:
     parts = [f"<h3>{escape(result.path.name)}</h3>"]
     if result.failure:
         parts.append(f"<p>{escape(result.failure)}</p>")
-    if result.parts is not None and result.total is not None:
+    if result.total or result.inference:
         parts += ["<h4>Milliseconds</h4>", _times(result)]
     parts.append(_pictures(result, tell))
     try:
@@ -154,12 +156,16 @@ def _artifact(result: Result, tell: Callable[[str, str], None]) -> str:
 
 
 def _times(result: Result) -> str:
-    assert result.parts is not None and result.total is not None
+    """Of a fill and its parts, or of inference alone; – is what a tool does not tell."""
     columns = ("min", "p50", "p90", "p95", "p99", "max", "mean", "std")
-    rows = [
-        (name, *(f"{getattr(summary, column):.2f}" for column in columns))
-        for name, summary in {**result.parts, "whole fill": result.total}.items()
-    ]
+    timed: dict[str, Summary | Spread | None] = {"inference": result.inference}
+    if result.parts is not None:
+        timed = {**result.parts, "whole fill": result.total}
+    rows = []
+    for name, summary in timed.items():
+        if summary is not None:
+            figures = [getattr(summary, column, None) for column in columns]
+            rows.append((name, *("–" if f is None else f"{f:.2f}" for f in figures)))
     return _table([("", *columns), *rows])
 
 
@@ -193,6 +199,8 @@ def _known(result: Result, manifest: Manifest) -> dict[str, str]:
         facts["first run"] = f"{made.first:.1f} ms, after {made.load:.1f} ms to load"
     if result.difference is not None:
         facts["its output"] = f"at most {result.difference:.1e} from this machine's own"
+    if result.device is not None:
+        facts["device"] = str(result.device)
     return facts
 
 

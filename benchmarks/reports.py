@@ -17,6 +17,8 @@ def row(result: Result) -> tuple[str, ...]:
     if result.counted is not None:
         count = f"{result.counted.instructions / 1e9:.3f}"
         return (result.path.name, result.counted.runtime, *["–"] * 5, count, str(result.verdict))
+    if result.tool is not None:
+        return (result.path.name, result.tool.runtime, *_tool_cells(result), str(result.verdict))
     if result.measured is None or result.total is None:
         return (result.path.name, *["–"] * 7, str(result.verdict))
     total, done = result.total, result.measured
@@ -25,9 +27,22 @@ def row(result: Result) -> tuple[str, ...]:
         result.path.name,
         done.runtime,
         *(f"{value:.1f}" for value in times),
-        "–" if done.peak_rss_bytes is None else f"{done.peak_rss_bytes / 1e6:.0f}",
+        f"{done.peak_rss_bytes / 1e6:.0f}",
         "–",
         str(result.verdict),
+    )
+
+
+def _tool_cells(result: Result) -> tuple[str, ...]:
+    """Of inference alone, as the verdict beside it says."""
+    assert result.tool is not None
+    figures = [getattr(result.inference, name, None) for name in ("p50", "p90", "p99")]
+    times = [*figures, result.tool.load]
+    peak = result.tool.peak_rss_bytes
+    return (
+        *("–" if value is None else f"{value:.1f}" for value in times),
+        "–" if peak is None else f"{peak / 1e6:.0f}",
+        "–",
     )
 
 
@@ -37,13 +52,16 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
     lines = [
         f"# {profile.name}",
         "",
-        f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; {where}; "
+        f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole, or of "
+        f"inference alone where the verdict says so; {where}; "
         f"budget {budget}. Instructions: of one run of the artifact, on one emulated core.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(row(result)) + " |" for result in results),
     ]
+    states = [f"- {r.path.name}: {r.device}" for r in results if r.device is not None]
+    lines += ["", "The device around each run:", "", *states] if states else []
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +75,8 @@ def junit(profile: Profile, results: Sequence[Result]) -> str:
         errors=str(sum(bool(result.failure) for result in results)),
     )
     for result in results:
-        seconds = "0" if result.total is None else f"{result.total.p50 / 1e3:.6f}"
+        timed = result.total or result.inference
+        seconds = "0" if timed is None else f"{(timed.p50 or timed.mean) / 1e3:.6f}"
         case = ElementTree.SubElement(
             suite, "testcase", classname=profile.id, name=result.path.name, time=seconds
         )

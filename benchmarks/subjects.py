@@ -23,8 +23,8 @@ from rethined_export.runtime import (
     complete,
 )
 
-#: Tokens in the hole: a tenth.
-HOLE = round(0.10 * TOKENS)
+#: Share of the tokens in the hole.
+COVER = 0.10
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
         UserError: this is the patch half, or it was not made by rethined-export.
     """
     spec = embedded_spec(artifact)
-    photo, hole = noise_photo(spec.hr, HOLE)
+    photo, hole = noise_photo(spec.hr, round(COVER * TOKENS))
     if spec.part == "whole":
         with converter(target_of(artifact)).load(artifact, threads) as runtime:
             yield lambda: whole(runtime, photo, hole)

@@ -9,6 +9,8 @@ Provenance = Literal["on-device", "emulated", "host"]
 MEETS, OVER, NOT_KNOWN = "meets the budget", "over the budget", "not known"
 #: Instructions a cycle that vector code reaches on one core, from waiting for memory to full width.
 _PER_CYCLE = (1.0, 3.0)
+#: A figure that something is wrong with decides nothing within this share of the budget.
+_NEAR = 0.2
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,31 @@ def judge(
         return Verdict(NOT_KNOWN, "emulated wall time says nothing of the device")
     answer = MEETS if milliseconds <= budget_ms else OVER
     if unsteady:
-        near = abs(milliseconds / budget_ms - 1) < 0.2
-        if near:
+        if abs(milliseconds / budget_ms - 1) < _NEAR:
             return Verdict(NOT_KNOWN, f"{milliseconds:.1f} ms, but the run was unsteady")
         return Verdict(answer, "the run was unsteady")
     return Verdict(answer)
+
+
+def judge_inference(low: float, high: float, budget_ms: float, *, unsteady: bool) -> Verdict:
+    """Compare inference alone with a budget that is for whole fills.
+
+    Over the budget is certain; within it is said only with a fifth of the budget to spare for what
+    a tool does not time.
+
+    Args:
+        low, high: between which milliseconds the statistic lies.
+        unsteady: the run drifted; then a figure near the budget decides nothing.
+    """
+    figure = f"{low:.1f} ms" if low == high else f"between {low:.1f} and {high:.1f} ms"
+    reason = f"inference alone, {figure}; photo to inputs and back is not timed"
+    if unsteady:
+        reason += "; the run was unsteady"
+    if low > budget_ms * (1 + _NEAR * unsteady):
+        return Verdict(OVER, reason)
+    if high > budget_ms * (1 - _NEAR):
+        return Verdict(NOT_KNOWN, reason)
+    return Verdict(MEETS, reason)
 
 
 def estimate(instructions: int, profile: Profile) -> str:

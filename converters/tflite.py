@@ -129,6 +129,20 @@ def metadata(path: Path) -> dict[str, str]:
     return {}
 
 
+def boundary(path: Path) -> tuple[list[str], list[str]]:
+    """Names of inputs and of outputs, in the file's own order.
+
+    Raises:
+        ArtifactError: not a TFLite file, or truncated.
+    """
+    graph = unpack(path).subgraphs[0]
+
+    def names(places: Any) -> list[str]:
+        return [graph.tensors[place].name.decode() for place in places]
+
+    return names(graph.inputs), names(graph.outputs)
+
+
 class _Interpreter:
     """A LiteRT interpreter on the CPU; transposes to and from its NHWC images."""
 

@@ -297,12 +297,13 @@ def measure_in_browser(
     """
     from rethined_export.benchmarks.browser.tab import opened
     from rethined_export.benchmarks.sample import Scene, read_sample
-    from rethined_export.benchmarks.subjects import HOLE, noise_photo
+    from rethined_export.benchmarks.subjects import COVER, noise_photo
     from rethined_export.converters import target_of
+    from rethined_export.runtime import TOKENS
 
     path, target = Path(artifact), target_of(Path(artifact))
     photo, own = read_sample(Path(folder), target)
-    scenes = {"noise": Scene(*noise_photo(len(photo.hole), HOLE)), "photo": photo}
+    scenes = {"noise": Scene(*noise_photo(len(photo.hole), round(COVER * TOKENS))), "photo": photo}
     report("starting the browser")
     # A place of its own under TMPDIR, which goes with this process.
     place = Path(tempfile.mkdtemp())
@@ -338,11 +339,12 @@ def measure_on_apple(
     import numpy as np
 
     from rethined_export.benchmarks import apple
-    from rethined_export.benchmarks.subjects import HOLE, Parts, noise_photo, whole
+    from rethined_export.benchmarks.subjects import COVER, Parts, noise_photo, whole
+    from rethined_export.runtime import TOKENS
 
     with np.load(Path(folder) / "inputs.npz") as stored:
         inputs = dict(stored)
-    photo, hole = noise_photo(inputs["mask"].shape[-1], HOLE)
+    photo, hole = noise_photo(inputs["mask"].shape[-1], round(COVER * TOKENS))
     report("loading")
     with apple.loaded(Path(artifact), model) as program:
 
@@ -418,7 +420,9 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     report("running it here")
     spec = embedded_spec(Path(artifact))
     if spec.part != "whole":
-        raise UserError(f"{artifact} is half of a pair; this device runs whole artifacts")
+        raise UserError(
+            f"{artifact} is half of a pair; devices and the emulator run whole artifacts"
+        )
     target = target_of(Path(artifact))
     scene = next(default_scenes(spec.hr, spec.places))
     inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}

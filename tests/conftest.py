@@ -20,6 +20,13 @@ def heed_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def no_phones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests reach no device of the developer's, and start no adb server."""
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "1")
+    monkeypatch.setenv("ADBUTILS_ADB_PATH", "/bin/false")
+
+
 @pytest.fixture(scope="session")
 def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX artifact at 512 with its manifest, alone in a folder; copy to change it."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from rethined_export.benchmarks.apple import reason_against
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners.types import Measured, Plan
+from rethined_export.benchmarks.runners.types import Measured, Plan, ToolRun
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.jobs import run_job
 
@@ -34,8 +34,10 @@ class AppleRunner:
     def __exit__(self, *failure: object) -> None:
         return None
 
-    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured:
+    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured | ToolRun:
         """Measure one artifact, and compare its output on a photo with that of this Mac's CPU.
+
+        On an attached device inference alone is timed, by Core ML there.
 
         Raises:
             JobError: half of a pair; it cannot be loaded or run; the device is gone.
@@ -51,15 +53,26 @@ class AppleRunner:
             }
             told = run_job("measure_on_apple", job, tell)
         units = ", ".join(f"{name} {count}" for name, count in told["units"].items())
+        runtime = f"Core ML on {told['where']} (operators: {units})"
+        inference = np.array(told["inference"])
+        if self._model:
+            return ToolRun(
+                runtime=runtime,
+                inference=inference,
+                load=told["load"],
+                first=None,
+                warm_up=told["warm_up"],
+                peak_rss_bytes=None,
+                difference=told["difference"],
+            )
         return Measured(
-            runtime=f"Core ML on {told['where']} (operators: {units})",
+            runtime=runtime,
             before=np.array(told["before"]),
-            inference=np.array(told["inference"]),
+            inference=inference,
             after=np.array(told["after"]),
             load=told["load"],
             first=told["first"],
             warm_up=told["warm_up"],
-            # On an attached device nothing tells.
-            peak_rss_bytes=None if self._model else told["peak_rss_bytes"],
+            peak_rss_bytes=told["peak_rss_bytes"],
             difference=told["difference"],
         )

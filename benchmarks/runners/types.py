@@ -1,13 +1,14 @@
 """What a runner is asked for and gives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from rethined_export.benchmarks.adb.state import DeviceState
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.verdict import Provenance
 
@@ -23,11 +24,14 @@ class Plan:
         threads: of the runtime.
         warm_up: runs before those that count; None: until steady.
         runs: that count; None: 50, or as many as fit in 10 s.
+        tools: the user's builds of a device's own benchmark tools, which then run instead of
+            Python.
     """
 
     threads: int
     warm_up: int | None
     runs: int | None
+    tools: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class Measured:
         before, inference, after: parts of each fill of an 8-bit photo; total: their sum.
         load: reading the file and making it ready. first: total of the very first run.
         warm_up: runs made before those that count.
-        peak_rss_bytes: of the process that ran it; None: not known.
+        peak_rss_bytes: of the process that ran it.
         difference: largest absolute difference of the output from this machine's own run; None:
             this machine itself.
+        device: a device's own account of its state; None: this machine.
     """
 
     runtime: str
@@ -51,13 +56,68 @@ class Measured:
     load: float
     first: float
     warm_up: int
-    peak_rss_bytes: int | None
+    peak_rss_bytes: int
     difference: float | None = None
+    device: DeviceState | None = None
 
     @property
     def total(self) -> npt.NDArray[np.float64]:
         """Whole fills."""
         return self.before + self.inference + self.after
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Milliseconds of runs that a tool sums up without listing them; None: it does not say."""
+
+    runs: int
+    min: float
+    mean: float
+    max: float
+    std: float
+    p50: float | None
+    p95: float | None
+
+    def bounds(self, statistic: str) -> tuple[float, float]:
+        """Between which two figures a statistic lies; the same one twice where the tool gives it.
+
+        Args:
+            statistic: one of ``timing.STATISTICS``.
+        """
+        if (exact := getattr(self, statistic, None)) is not None:
+            return exact, exact
+        marks = {0: self.min, 50: self.p50, 95: self.p95, 100: self.max}
+        known = {share: value for share, value in marks.items() if value is not None}
+        asked = int(statistic.removeprefix("p"))
+        below, above = (s for s in known if s < asked), (s for s in known if s > asked)
+        return known[max(below)], known[min(above)]
+
+    def to_dict(self) -> dict[str, float | None]:
+        """By name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """What a device's own benchmark tool tells: inference alone, in milliseconds.
+
+    Attributes:
+        runtime: the tool and what it ran.
+        inference: each run in order, or what the tool says of all.
+        load, first, peak_rss_bytes: as in ``Measured``; None: not told.
+        warm_up: runs made before those that count.
+        difference: as in ``Measured``; None: the tool hands no outputs out.
+        device: its own account of its state.
+    """
+
+    runtime: str
+    inference: npt.NDArray[np.float64] | Spread
+    load: float | None
+    first: float | None
+    warm_up: int
+    peak_rss_bytes: int | None
+    difference: float | None
+    device: DeviceState | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +135,9 @@ class Counted:
     difference: float
 
 
+Made = Measured | ToolRun | Counted
+
+
 class Runner(Protocol):
     """A device while it is being used; leaving its context leaves nothing behind on it."""
 
@@ -90,5 +153,5 @@ class Runner(Protocol):
 
     def __exit__(self, *failure: object) -> None: ...
 
-    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured | Counted:
+    def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Made:
         """Measure one artifact, telling each stage."""

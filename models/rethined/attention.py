@@ -5,14 +5,45 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rethined_export.models.rethined.config import PATCH_SIZE, RethinedConfig, Variant
+from rethined_export.models.rethined.config import (
+    GRID,
+    PATCH_SIZE,
+    TOKENS,
+    RethinedConfig,
+    Variant,
+)
 
 #: Added to a score that must not win. Large enough to vanish after softmax, small enough for fp16.
 FORBIDDEN = -1e4
 
+#: Keys whole periods away are preferred: tokens, a power of two. What each wrong bit of the place
+#: within a period costs, and what being near gives at most, for rows and columns each.
+_PERIOD, _WRONG_BIT, _NEAR = 16, 20.0, 8.0
+#: Numbers in the code of a row or column: one a bit, and a wave's two.
+POSITION = _PERIOD.bit_length() - 1 + 2
+
+
+def position_code() -> Tensor:
+    """Code of each row, or column, of the token grid, ``[64, 6]``.
+
+    The product of two codes is largest where the rows are whole periods apart, and among those
+    where they are near. So neighbouring queries, whose features are nearly the same, ask for
+    neighbouring keys, and a texture is copied in one piece; without it every token of a large hole
+    asks for the same key, and the hole is tiled with one patch.
+    """
+    row = torch.arange(GRID)
+    bits = [((row >> bit) & 1) * 2.0 - 1 for bit in range(_PERIOD.bit_length() - 1)]
+    angle = 2 * math.pi * row / (2 * GRID)  # half a turn from one end of the grid to the other
+    code = [bit * math.sqrt(_WRONG_BIT / 2) for bit in bits]
+    return torch.stack(
+        [*code, *(math.sqrt(_NEAR) * wave for wave in (angle.cos(), angle.sin()))], 1
+    )
+
 
 class PatchAttention(nn.Module):
     """Projections of one attention head; the published variant also projects values and result."""
+
+    position: Tensor
 
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
@@ -21,11 +52,23 @@ class PatchAttention(nn.Module):
         if config.variant == "published":
             self.w_vs = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
             self.fc = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
+        if config.position:
+            self.register_buffer("position", position_code()[:, : config.position])
 
     def scores(self, asking: Tensor, offering: Tensor) -> Tensor:
         """``QKᵀ/√d_k`` of tokens ``[Q, token_size]`` and ``[K, token_size]`` → ``[Q, K]``."""
         queries, keys = self.w_qs(asking), self.w_ks(offering)
         return queries @ keys.T / math.sqrt(queries.shape[1])
+
+    def places(self) -> Tensor:
+        """Codes of all tokens, ``[N, 2·position]``: their row's, then their column's.
+
+        The product of a query's and a key's is added to their score.
+        """
+        if not hasattr(self, "position"):
+            return self.w_qs.weight.new_zeros(TOKENS, 0)
+        rows = self.position.repeat_interleave(GRID, 0)
+        return torch.cat([rows, self.position.repeat(GRID, 1)], dim=1)
 
 
 def mask_scores(scores: Tensor, hole: Tensor, variant: Variant) -> Tensor:

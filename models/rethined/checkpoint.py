@@ -26,6 +26,7 @@ from rethined_export.models.rethined.config import (
 from rethined_export.models.rethined.model import Rethined
 
 _WRAPPERS = ("model_state_dict", "state_dict")
+_POSITION = "generator.multihead_attention.position"
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
 #: Published entries that the forward pass never reads, or reads under another name.
 _IGNORED = re.compile(
@@ -181,6 +182,7 @@ def _derived_config(start: RethinedConfig, state: dict[str, Tensor]) -> Rethined
         d_k=len(queries),
         start="zeros" if channels == 3 else "push-pull",
         coherence=start.variant == "published" or any(".final_conv." in key for key in state),
+        position=state[_POSITION].shape[1] if _POSITION in state else 0,
         deployed=deployed,
     )
 

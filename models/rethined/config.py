@@ -40,6 +40,8 @@ class RethinedConfig:
             itself; or ``push-pull``, a smooth fill and the mask, and it predicts what to add.
         coherence: a coherence layer follows the token mixing (``paper`` variant only: the
             published one always has it).
+        position: numbers in the code of a token's row, and of its column, that queries and keys
+            carry beside their projections; 0: none, as in the paper.
         deployed: the MobileOne blocks are re-parameterised to one convolution each.
     """
 
@@ -55,6 +57,7 @@ class RethinedConfig:
     d_k: int
     start: Start = "zeros"
     coherence: bool = True
+    position: int = 0
     deployed: bool = False
 
     @property

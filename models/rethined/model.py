@@ -127,7 +127,9 @@ class Rethined(nn.Module):
     def scores(self, composite: Tensor, features: list[Tensor], hole: Tensor) -> Tensor:
         """Biased attention scores ``[N, N]``."""
         tokens = self.tokens(composite, features)
-        scores = self.generator.multihead_attention.scores(tokens, tokens)
+        head = self.generator.multihead_attention
+        places = head.places()
+        scores = head.scores(tokens, tokens) + places @ places.T
         return mask_scores(scores, hole, self.config.variant)
 
     def tokens(self, composite: Tensor, features: list[Tensor]) -> Tensor:

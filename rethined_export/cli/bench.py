@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rethined_export.benchmarks.adb.tools import check as check_tools
 from rethined_export.benchmarks.baseline import read_baseline, regressions
 from rethined_export.benchmarks.profiles import Profile, load_profiles
 from rethined_export.benchmarks.runners import stand_in, unreachable
@@ -29,6 +30,7 @@ _EXAMPLES = """\
   rethined-bench dist/*.tflite --device host
   rethined-bench dist/a.onnx dist/b.onnx --compare
   rethined-bench dist/*.onnx --budget-ms 50 --stat p99 --junit build/bench.xml
+  rethined-bench dist/*.tflite --device pixel7 --tool android_aarch64_benchmark_model
   rethined-bench --list-devices"""
 OVER_BUDGET = 4
 
@@ -56,7 +58,9 @@ def _parser() -> ArgumentParser:
     add("--stat", default="p90", metavar="NAME", help=f"{', '.join(STATISTICS)} (default p90)")
     add("--runs", type=int, metavar="N", help="that count; default 50, or 10 s of them")
     add("--warmup", type=int, metavar="N", help="runs that do not; default: until steady")
-    add("--threads", type=int, default=worker_threads(), metavar="T", help="default: all cores")
+    add("--threads", type=int, metavar="T", help="default: all cores")
+    add("--tool", type=Path, action="append", default=[], metavar="FILE",
+        help="a device's benchmark_model or onnxruntime_perf_test; repeatable")  # fmt: skip
     add("--compare", action="store_true", help="two artifacts turn about: ratio and its interval")
     add("--baseline", type=Path, metavar="FILE",
         help="what --json printed earlier: instruction counts may not grow")  # fmt: skip
@@ -85,9 +89,14 @@ def _main(arguments: Sequence[str] | None) -> int:
     profile = profiles[choose("--device", options.device, profiles)]
     if reason := unreachable(profile):
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
-    plan = Plan(options.threads, options.warmup, options.runs)
+    if options.tool and profile.kind != "adb":
+        raise UserError(f"--tool runs on devices over adb; {profile.name} is none")
+    on_device = profile.kind == "adb" and not stand_in(profile)
+    threads = options.threads or (_cores(profile) if on_device else worker_threads())
+    plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    if baseline is not None and profile.kind in ("host", "browser", "apple"):
+    emulated = profile.kind == "arm64-emulator" or stand_in(profile)
+    if baseline is not None and not emulated:
         raise UserError("--baseline compares instruction counts, which only emulated runs have")
     if options.compare:
         return _compare(options, plan)
@@ -103,8 +112,14 @@ def _check(options: Namespace) -> None:
     if not options.budget_ms > 0:
         raise UserError(f"--budget-ms {options.budget_ms:g}; use a positive number")
     share(options.max_regression)
+    check_tools(options.tool)
     if options.compare and len(options.artifacts) != 2:
         raise UserError(f"--compare takes two artifacts, not {len(options.artifacts)}")
+
+
+def _cores(profile: Profile) -> int:
+    """All of a device's cores, or one where its profile lists none."""
+    return sum(cores.count for cores in profile.cores) or 1
 
 
 def share(text: str) -> float:

@@ -20,7 +20,7 @@ from rethined_export.scenes import photo_path, square, square_hole
 #: Photos inside the package, all from scikit-image.
 BUNDLED = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble", "ihc",
-    "moon", "motorcycle", "retina", "rocket",
+    "moon", "coins", "retina", "rocket",
 )  # fmt: skip
 #: Cover of generated holes, least and most.
 COVER = (0.2, 0.4)

@@ -113,9 +113,9 @@ class HoleTokens(LowResolution):
         self, queries: Tensor, keys: Tensor, flags: Tensor, tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Best keys of the listed tokens: scores and int32 indices, each ``[1, K, k]``."""
-        table = queries.reshape(self.config.d_k, TOKENS).transpose(0, 1)
+        table = queries.reshape(-1, TOKENS).transpose(0, 1)
         asked = F.embedding(tokens, table)
-        keys = keys.reshape(self.config.d_k, TOKENS)
+        keys = keys.reshape(-1, TOKENS)
         bias = flags.reshape(1, TOKENS) * FORBIDDEN
         parts = [
             strongest((torch.matmul(block, keys) + bias)[None, None], self.top_k)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import Rethined, reparameterise
-from rethined_export.models.rethined.config import PATCH, STAGE_STRIDES, TOKENS
+from rethined_export.models.rethined.config import GRID, PATCH, STAGE_STRIDES, TOKENS
 from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.tokens import TokenProjection
 
@@ -21,7 +21,8 @@ class Look:
     Attributes:
         composite: x_c ``[1, 3, 512, 512]``: the coarse image in the hole, the photo elsewhere.
         blurred, high: B and F of it, each ``[1, 3, 512, 512]``.
-        queries, keys: ``[1, d_k, 64, 64]``; the queries carry the factor 1/√d_k.
+        queries, keys: ``[1, d, 64, 64]``, d_k projections and the code of each token's place; the
+            queries' projections carry the factor 1/√d_k.
     """
 
     composite: Tensor
@@ -38,6 +39,8 @@ class LowResolution(nn.Module):
         model: reference in eval mode; it is copied and re-parameterised.
     """
 
+    places: Tensor
+
     def __init__(self, model: Rethined) -> None:
         super().__init__()
         model = copy.deepcopy(model)
@@ -50,6 +53,8 @@ class LowResolution(nn.Module):
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         self.blur = SeparableBlur()
+        if self.config.position:
+            self.register_buffer("places", head.places().T.reshape(1, -1, GRID, GRID).clone())
 
     def look(self, x_low: Tensor, mask_low: Tensor) -> Look:
         """Coarse image, its frequencies, queries and keys.
@@ -64,6 +69,8 @@ class LowResolution(nn.Module):
         high = composite - blurred
         context = self._to_grid(features[self.config.feature_stage])
         queries, keys = self.project(high, context).chunk(2, dim=1)
+        if self.config.position:
+            queries, keys = (torch.cat([side, self.places], dim=1) for side in (queries, keys))
         return Look(composite, blurred, high, queries, keys)
 
     def _to_grid(self, features: Tensor) -> Tensor:

@@ -14,7 +14,10 @@ from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyn
 from coremltools.models.ml_program.experimental.remote_device import Device, DeviceState, DeviceType
 
 from rethined_export import worker
-from rethined_export.benchmarks import apple
+from rethined_export.benchmarks import apple, runners
+from rethined_export.benchmarks.bench import bench
+from rethined_export.benchmarks.profiles import load_profiles
+from rethined_export.benchmarks.runners.types import Plan
 from rethined_export.cli.bench import main
 
 Monkey = pytest.MonkeyPatch
@@ -132,6 +135,25 @@ def test_an_attached_phone_is_made_ready(tmp_path: Path, monkeypatch: Monkey) ->
     monkeypatch.setattr(Device, "prepare_for_model_debugging", ready)
     told = measured(monkeypatch, tmp_path, own=0, model="iphone")
     assert told["where"] == "my phone, 26.1" and told["device"].name == "my phone"
+
+
+@pytest.mark.parametrize("device", ["mac", "iphone-15"])
+def test_a_phone_gives_inference_alone(device: str, monkeypatch: Monkey) -> None:
+    told = {"before": [1.0] * 5, "inference": [20.0] * 5, "after": [2.0] * 5, "load": 50.0,
+            "first": 90.0, "warm_up": 10, "where": "it", "units": {"GPU": 2, "CPU": 1},
+            "difference": 2e-5, "peak_rss_bytes": 10**8}  # fmt: skip
+    monkeypatch.setattr(runners.apple, "run_job", lambda *_job: told)
+    profile, plan = load_profiles()[device], Plan(1, None, None)
+    (result,) = bench(profile, [Path("a.mlpackage")], plan, 30.0, "p90", lambda *_stage: None)
+    told = result.to_dict()
+    assert told["runtime"] == "Core ML on it (operators: GPU 2, CPU 1)"
+    assert told["verdict"] == "meets the budget"
+    if device == "mac":
+        assert told["provenance"] == "host" and told["ms"]["p90"] == 23
+    else:
+        assert told["provenance"] == "on-device" and told["ms"] is None
+        assert told["parts_ms"]["inference"]["p90"] == 20
+        assert "inference alone" in told["reason"]
 
 
 def test_coremltools_has_what_is_asked_of_the_plan() -> None:

@@ -165,7 +165,7 @@ def test_half_of_a_pair(runtimes: Path, onnx_512: Path, tmp_path: Path, capsys: 
     entry.value = json.dumps(json.loads(entry.value) | {"part": "low"})
     onnx.save(model, half)
     assert main([str(half), *QUICK]) == 2
-    assert "is half of a pair; this device runs whole artifacts" in capsys.readouterr().err
+    assert "is half of a pair; devices and the emulator run whole" in capsys.readouterr().err
 
 
 def test_the_page_dies_or_the_command_is_interrupted(

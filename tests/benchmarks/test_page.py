@@ -13,7 +13,7 @@ from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.browser.chromium import chromium
 from rethined_export.benchmarks.browser.server import served
 from rethined_export.benchmarks.profiles import load_profiles
-from rethined_export.benchmarks.runners.types import Counted, Measured
+from rethined_export.benchmarks.runners.types import Counted, Measured, Spread, ToolRun
 from rethined_export.benchmarks.timing import summarise
 from rethined_export.benchmarks.verdict import NOT_KNOWN, OVER, Verdict
 from tests.cli.commands import edit_manifest
@@ -92,6 +92,20 @@ def test_a_count_has_no_plot(onnx_512: Path, tmp_path: Path) -> None:
     assert "<svg" not in html and "instruction counts, no times" in html and "3.000" in html
     assert not path.with_suffix(".png").exists()
     assert page._parity(read_manifest(onnx_512)) == "<p>not run</p>"
+
+
+def test_a_tool_has_inference_alone(onnx_512: Path, tmp_path: Path) -> None:
+    spread = Spread(runs=9, min=4.5, mean=5.5, max=6.5, std=0.25, p50=None, p95=None)
+    run = ToolRun("LiteRT tool", spread, None, None, 3, None, None)
+    failed = Result(onnx_512, "on-device", Verdict(NOT_KNOWN, "why"), tool=run, inference=spread,
+                    failure="no pictures, please")  # fmt: skip
+    path = tmp_path / "bench.html"
+    profile = load_profiles()["pixel7"]
+    page.write_report(path, profile, [failed], 30.0, "p90", lambda *_stage: None)
+    cells = ("inference", "4.50", "–", "–", "–", "–", "6.50", "5.50", "0.25")
+    html = path.read_text()
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in html
+    assert "budget 30 ms; LiteRT tool; why" in html and "<svg" not in html
 
 
 def test_nothing_sticks_out_on_a_phone(browser_here: str, report: Path, tmp_path: Path) -> None:

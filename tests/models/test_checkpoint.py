@@ -216,7 +216,7 @@ def test_decoder_is_derived(tmp_path, variant, decoder):
     assert any(line.startswith("decoder = ") for line in checkpoint.derived)
 
 
-@pytest.mark.parametrize("change", [{"start": "push-pull"}, {"coherence": False}])
+@pytest.mark.parametrize("change", [{"start": "push-pull"}, {"coherence": False}, {"position": 6}])
 def test_what_the_model_starts_and_ends_with_is_derived(tmp_path, change):
     config = small_config(**change)
     checkpoint = load(save(tmp_path / "m.safetensors", small_model(config).state_dict()))

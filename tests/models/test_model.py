@@ -12,9 +12,11 @@ from torch import Tensor
 from rethined_export.models.rethined import GRID, PATCH, TOKENS, VARIANTS, Rethined
 from rethined_export.models.rethined.attention import (
     FORBIDDEN,
+    POSITION,
     PatchAttention,
     attention_map,
     mask_scores,
+    position_code,
 )
 from rethined_export.models.rethined.filters import (
     bicubic_downsample,
@@ -135,6 +137,24 @@ def test_scores_are_scaled_products(variant):
                 query, key = attention.w_qs.weight @ tokens[i], attention.w_ks.weight @ tokens[j]
                 expected = sum((query * key).tolist()) / math.sqrt(d_k)
                 assert actual[i, j].item() == pytest.approx(expected, abs=size * EPS, rel=1e-4)
+
+
+@given(row=st.integers(0, 63))
+def test_a_row_prefers_rows_a_period_away_and_the_nearest_of_them(row):
+    likings = position_code() @ position_code()[row]
+    best = sorted(range(64), key=lambda other: -likings[other].item())
+    assert all((other - row) % 16 == 0 for other in best[:4])
+    far = [abs(other - row) for other in best[:4]]
+    assert far == sorted(far)
+    assert likings[best[3]] - likings[best[4]] > 5
+
+
+def test_places_are_rows_then_columns():
+    attention = PatchAttention(small_config(position=POSITION))
+    places, code = attention.places(), position_code()
+    assert places.shape == (4096, 2 * POSITION)
+    assert torch.equal(places[3 * 64 + 5], torch.cat([code[3], code[5]]))
+    assert PatchAttention(small_config()).places().shape == (4096, 0)
 
 
 @settings(deadline=None, max_examples=50)

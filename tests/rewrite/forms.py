@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 from rethined_export.models.rethined import preset_config
+from rethined_export.models.rethined.attention import POSITION
 
 _PAPER = preset_config("mobile", "paper")
 FORMS = {
     "paper": _PAPER,
     "published": preset_config("mobile", "published"),
-    # From a push–pull fill, and without the coherence layer.
-    "filled": replace(_PAPER, start="push-pull", coherence=False),
+    # As shipped: from a push–pull fill, no coherence layer, tokens that know their place.
+    "shipped": replace(_PAPER, start="push-pull", coherence=False, position=POSITION),
 }

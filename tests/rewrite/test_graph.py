@@ -185,7 +185,7 @@ def test_paper_leaves_known_pixels_bit_for_bit(models, hr, mode, mask):
 
 
 @pytest.mark.parametrize("hr", [512, 1024])
-@pytest.mark.parametrize("form", ["paper", "filled"])
+@pytest.mark.parametrize("form", ["paper", "shipped"])
 def test_paper_never_reads_under_the_hole(models, form, hr):
     graph, mask = ExportGraph(models[form], hr), blobs(hr)
     other = torch.where(mask > 0, 1 - photo(hr), photo(hr))
@@ -298,7 +298,7 @@ PROGRAMS = [
     ("paper", 512, "k1"),
     ("paper", 1024, "k1"),
     ("paper", 1024, "dense"),
-    ("filled", 512, "k1"),
+    ("shipped", 512, "k1"),
     ("published", 1024, "k1"),
     ("published", 1024, "k4"),
 ]

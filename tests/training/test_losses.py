@@ -6,6 +6,7 @@ import torch
 from rethined_export.models.rethined import Rethined
 from rethined_export.models.rethined.training.losses import (
     copy_costs,
+    energies_of,
     hole_error,
     hole_psnr,
     matching_loss,
@@ -33,7 +34,7 @@ def test_costs_of_copying() -> None:
     texture = 0.1 * torch.randn(1, 192)
     other = 0.1 * torch.randn(500, 192)
     flat = torch.zeros(1, 192)
-    costs = copy_costs(texture, torch.cat([texture, flat, other]))[0]
+    costs = copy_costs(texture, energies_of(texture), torch.cat([texture, flat, other]))[0]
     assert float(costs[0]) < 1e-3
     assert float(costs[2:].mean()) == pytest.approx(2, abs=0.3)
     assert float(costs[1]) > float(costs[2:].max())  # flat would have the smaller error

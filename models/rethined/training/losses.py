@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import PATCH
+from rethined_export.models.rethined.config import GRID, PATCH
 from rethined_export.models.rethined.filters import high_frequencies, unfold
 from rethined_export.models.rethined.model import Rethined
 
@@ -12,8 +12,9 @@ from rethined_export.models.rethined.model import Rethined
 _FLOOR = 1e-4
 #: Energy of a patch that counts as flat: one of 255 levels.
 _FLAT = (1 / 255) ** 2
-#: How much a wrong amount of texture costs against wrong pixels.
-_TEXTURE = 0.2
+#: How much a wrong amount of texture costs against wrong pixels: see the curve in
+#: models/weights/rethined-mobile-quality.md.
+_TEXTURE = 0.5
 
 
 def hole_error(painted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def _squared(painted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return squared.mean((1, 2, 3)) / mask.mean((1, 2, 3)).clamp(min=1e-6)
 
 
-def copy_costs(truth: Tensor, source: Tensor) -> Tensor:
+def copy_costs(truth: Tensor, texture: Tensor, source: Tensor) -> Tensor:
     """What it costs to copy each source patch into each hole patch.
 
     Squared error over the true patch's energy, so that a flat patch costs 1 and a patch of equal
@@ -44,24 +45,31 @@ def copy_costs(truth: Tensor, source: Tensor) -> Tensor:
     logarithms of energy along x and y, without which flat patches would always win.
 
     Args:
-        truth: high frequencies that were there ``[H, 192]``. source: that can be copied
-            ``[K, 192]``.
+        truth: high frequencies that were there ``[H, 192]``.
+        texture: energies that there should be ``[H, 2]``.
+        source: high frequencies that can be copied ``[K, 192]``.
 
     Returns:
         ``[H, K]``.
     """
     energy = truth.square().mean(1, keepdim=True) + _FLAT
     error = torch.cdist(truth, source).square() / truth.shape[1] / energy
-    looks = torch.cdist(_energies(truth), _energies(source)).square()
-    return error + _TEXTURE * looks
+    wanted, offered = (torch.log(x + _FLAT) for x in (texture, energies_of(source)))
+    return error + _TEXTURE * torch.cdist(wanted, offered).square()
 
 
-def _energies(patches: Tensor) -> Tensor:
-    """Logarithms of the energy of differences along x and along y: ``[N, 192]`` → ``[N, 2]``."""
+def energies_of(patches: Tensor) -> Tensor:
+    """Energy of the differences along x and along y: ``[N, 192]`` → ``[N, 2]``."""
     grid = patches.reshape(-1, 3, PATCH, PATCH).mean(1)
     along_x = grid.diff(dim=2).square().mean((1, 2))
     along_y = grid.diff(dim=1).square().mean((1, 2))
-    return torch.log(torch.stack([along_x, along_y], dim=1) + _FLAT)
+    return torch.stack([along_x, along_y], dim=1)
+
+
+def _around(energies: Tensor) -> Tensor:
+    """Means over 3×3 tokens: what one patch holds is chance, what surrounds it is its texture."""
+    grid = energies.T.reshape(1, 2, GRID, GRID)
+    return F.avg_pool2d(grid, 3, 1, 1, count_include_pad=False).flatten(2)[0].T
 
 
 def matching_loss(model: Rethined, image: Tensor, mask: Tensor) -> Tensor:
@@ -82,7 +90,9 @@ def matching_loss(model: Rethined, image: Tensor, mask: Tensor) -> Tensor:
         copied = unfold(high_frequencies(composite), PATCH)
     hole = F.max_pool2d(mask, PATCH).flatten() > 0
     with torch.no_grad():
-        costs = copy_costs(truth[hole], copied[~hole])
+        texture = _around(energies_of(truth))
+        costs = copy_costs(truth[hole], texture[hole], copied[~hole])
     head = model.generator.multihead_attention
-    scores = head.scores(tokens[hole], tokens[~hole])
+    places = head.places()
+    scores = head.scores(tokens[hole], tokens[~hole]) + places[hole] @ places[~hole].T
     return (torch.softmax(scores, dim=1) * costs).sum(1).mean()

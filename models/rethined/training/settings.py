@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rethined_export.models.rethined.attention import POSITION
 from rethined_export.models.rethined.config import (
     LOW_RESOLUTION,
     PRESETS,
@@ -50,6 +51,7 @@ class Settings:
         preset: widths and depths.
         start: what the coarse model is given in the hole.
         coherence: whether there is a coherence layer.
+        position: whether attention tokens carry a code of their place.
         branches: k×k convolutions of a MobileOne block while training.
         seed: of the weights, the images and the masks.
         images: procedural images drawn before they repeat; not used with a folder.
@@ -60,6 +62,7 @@ class Settings:
     preset: str = "mobile"
     start: Start = "push-pull"
     coherence: bool = False
+    position: bool = True
     branches: int = 1
     seed: int = 0
     images: int = 4000
@@ -72,6 +75,7 @@ class Settings:
             preset_config(self.preset, "paper"),
             start=self.start,
             coherence=self.coherence,
+            position=POSITION if self.position else 0,
             branches=self.branches,
         )
 

@@ -1,0 +1,213 @@
+"""Questions about the method that only photos answer: the shipped network with one thing changed.
+
+Run by ``make bench-method``. Each variation fills the bundled photos at 1024 under thick and thin
+holes; texture gained stands against PSNR lost. The table goes to ``docs/method-questions.md``, the
+curve to ``docs/method-questions.png``.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rethined_export.models.rethined import LOW_RESOLUTION, PATCH, Rethined
+from rethined_export.models.rethined.attention import attention_map, mask_scores
+from rethined_export.models.rethined.filters import (
+    BLUR_SIGMA,
+    bicubic_downsample,
+    bicubic_upsample,
+    fold,
+    gaussian_taps,
+    high_frequencies,
+    unfold,
+)
+from rethined_export.quality.metrics import measure
+from rethined_export.quality.scenes import Case, bundled
+from rethined_export.weights import load_weights
+
+DOCS = Path("docs")
+
+
+def _wide_blur(x: Tensor, scale: int) -> Tensor:
+    """What a blur of σ = 2.01·s takes away."""
+    reach = 3 * scale
+    taps = gaussian_taps(2 * reach + 1, BLUR_SIGMA * scale).to(x)
+    padded = F.pad(x, [reach] * 4, mode="reflect")
+    rows = F.conv2d(padded, taps.reshape(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+    return x - F.conv2d(rows, taps.reshape(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
+
+
+def _residual(x: Tensor, scale: int) -> Tensor:
+    """What shrinking and enlarging takes away."""
+    return x - bicubic_upsample(F.avg_pool2d(x, scale), scale)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The method with one thing changed.
+
+    Attributes:
+        question: what is asked. answer: what this one does.
+        keys: k, or None for dense attention.
+        places: whether tokens carry the code of their place.
+        band: what is copied at full resolution, of an image and s.
+        window: copy patches of twice the side that overlap under a window, not whole ones.
+        amount: how much of the copied high frequencies is added, at both resolutions.
+        area: shrink by averaging, as the paper variant does, or by antialiased bicubic.
+    """
+
+    question: str
+    answer: str
+    keys: int | None = 1
+    places: bool = True
+    band: Callable[[Tensor, int], Tensor] = lambda x, _: high_frequencies(x)
+    window: bool = False
+    amount: float = 1.0
+    area: bool = True
+
+
+_SHIPPED = Variation("shipped", "k = 1, whole patches, blur σ = 2.01, area")
+VARIATIONS = (
+    _SHIPPED,
+    replace(_SHIPPED, question="keys", answer="k = 4", keys=4),
+    replace(_SHIPPED, question="keys", answer="k = 16", keys=16),
+    replace(_SHIPPED, question="keys", answer="dense softmax", keys=None),
+    replace(_SHIPPED, question="places", answer="tokens do not know theirs", places=False),
+    replace(_SHIPPED, question="band", answer="blur σ = 2.01·s", band=_wide_blur),
+    replace(_SHIPPED, question="band", answer="y − up(down(y))", band=_residual),
+    replace(_SHIPPED, question="seams", answer="overlapping, sin² window", window=True),
+    replace(_SHIPPED, question="amount", answer="three quarters", amount=0.75),
+    replace(_SHIPPED, question="amount", answer="half", amount=0.5),
+    replace(_SHIPPED, question="amount", answer="none: enlarged coarse image", amount=0.0),
+    replace(_SHIPPED, question="shrinking", answer="bicubic, antialiased", area=False),
+)
+
+
+@torch.no_grad()
+def fill(model: Rethined, case: Case, variation: Variation) -> tuple[Tensor, Tensor]:
+    """The filled photo, and the same without upscaling by attention: ``[1, 3, S, S]`` each."""
+    y, m = case.image, case.mask
+    scale = y.shape[-1] // LOW_RESOLUTION
+    x_low, m_low, hole = model.downsample(y, m, scale)
+    if not variation.area:
+        x_low = bicubic_downsample(y * (1 - m), scale) * (1 - m_low)
+    coarse, features = model.coarse_model(x_low, m_low)
+    composite = m_low * coarse + (1 - m_low) * x_low
+    attention = _attention(model, composite, features, hole, variation)
+    high = high_frequencies(composite)
+    mixed = _copy(attention, hole, high, PATCH, variation)
+    low = torch.where(m_low > 0, composite - high + mixed, composite)
+    base = bicubic_upsample(low, scale)
+    context = (1 - m) * y + m * base
+    copied = _copy(attention, hole, variation.band(context, scale), PATCH * scale, variation)
+    return torch.where(m > 0, base + copied, y).clamp(0, 1), context.clamp(0, 1)
+
+
+def _attention(
+    model: Rethined, composite: Tensor, features: list[Tensor], hole: Tensor, variation: Variation
+) -> Tensor:
+    head, tokens = model.generator.multihead_attention, model.tokens(composite, features)
+    scores = head.scores(tokens, tokens)
+    if variation.places:
+        scores += head.places() @ head.places().T
+    return attention_map(mask_scores(scores, hole, "paper"), hole, variation.keys)[0]
+
+
+def _copy(
+    attention: Tensor, hole: Tensor, high: Tensor, patch: int, variation: Variation
+) -> Tensor:
+    """High frequencies ``[1, 3, S, S]`` put where the attention says."""
+    side = high.shape[-1]
+    if not variation.window:
+        return variation.amount * fold(attention @ unfold(high, patch), patch, side, side)
+    ramp = torch.sin(math.pi * (torch.arange(2 * patch) + 0.5) / (2 * patch)) ** 2
+    margin = patch // 2
+    tokens = F.unfold(F.pad(high, [margin] * 4, mode="reflect"), 2 * patch, stride=patch)[0].T
+    mixed = attention @ tokens * torch.outer(ramp, ramp).flatten().repeat(3)
+    folded = F.fold(mixed.T[None], (side + patch,) * 2, 2 * patch, stride=patch)
+    return variation.amount * folded[:, :, margin:-margin, margin:-margin]
+
+
+def _figures(model: Rethined, cases: list[Case], variation: Variation) -> dict[str, float]:
+    """Means over photos, by name and kind of hole."""
+    rows: dict[str, list[tuple[float, float, float, float]]] = {}
+    for case in cases:
+        filled, enlarged = fill(model, case, variation)
+        ours, base = (measure(image, case.image, case.mask) for image in (filled, enlarged))
+        rows.setdefault(case.kind, []).append(
+            (ours.psnr_hole, ours.psnr_hole - base.psnr_hole, ours.texture, ours.bpe)
+        )
+    names = ("psnr_hole", "psnr_against_enlarged", "texture", "bpe")
+    return {
+        f"{name}_{kind}": round(float(np.mean([row[place] for row in found])), 4)
+        for kind, found in rows.items()
+        for place, name in enumerate(names)
+    }
+
+
+def markdown(results: list[dict[str, Any]], side: int, curve: str) -> str:
+    """The table."""
+    lines = [
+        "# The method, one thing changed at a time",
+        "",
+        f"`make bench-method`: the shipped network at {side}², bundled photos, holes of seed 0. "
+        "Hole PSNR in dB; in brackets, against the same without upscaling by attention. Texture: "
+        "deviation of the high frequencies in the hole over the true one.",
+        "",
+        "| question | answer | thick: PSNR | texture | BPE | thin: PSNR | texture | BPE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        cells = [str(result["question"]), str(result["answer"])]
+        for kind in ("thick", "thin"):
+            lost = result[f"psnr_against_enlarged_{kind}"]
+            cells += [f"{result[f'psnr_hole_{kind}']:.2f} ({lost:+.2f})"]
+            cells += [f"{result[f'texture_{kind}']:.2f}", f"{result[f'bpe_{kind}']:.4f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"![texture against PSNR]({curve})", ""])
+
+
+def _plot(results: list[dict[str, Any]], side: int, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    for axis, kind in zip(axes, ("thick", "thin"), strict=True):
+        for result in results:
+            at = result[f"texture_{kind}"], result[f"psnr_hole_{kind}"]
+            axis.plot(*at, "o", color="C3" if result["question"] == "shipped" else "C0")
+            name = f"{result['question']}: {result['answer']}".split(",")[0]
+            axis.annotate(name, at, (4, 4), textcoords="offset points", fontsize=7)
+        axis.axvline(1, color="grey", linewidth=0.5)
+        axis.set(title=f"{kind} holes, {side}²", xlabel="texture (1 is right)", ylabel="hole PSNR")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure every variation and write table, figures and curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hr", type=int, default=1024, choices=(1024, 2048))
+    side = parser.parse_args().hr
+    model = load_weights(None, "mobile", "paper").model
+    cases = list(bundled().cases(side, 0))
+    results: list[dict[str, Any]] = []
+    for variation in VARIATIONS:
+        print(f"{variation.question}: {variation.answer}", flush=True)
+        figures = _figures(model, cases, variation)
+        results.append({"question": variation.question, "answer": variation.answer, **figures})
+    name = "method-questions" if side == 1024 else f"method-questions-{side}"
+    (DOCS / f"{name}.md").write_text(markdown(results, side, f"{name}.png"))
+    _plot(results, side, DOCS / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
