@@ -149,11 +149,12 @@ def _held_to_parity(result: Result) -> Result:
     difference = result.difference
     if difference is None or difference <= _SAME:  # NaN is not
         return result
+    where = {"host": "", "on-device": "on the device ", "emulated": "on arm64 "}[result.provenance]
     said = f"its output differs by {difference:.1e} from this machine's own (at most {_SAME:.0e})"
     return replace(
         result,
         verdict=Verdict(NOT_KNOWN, "its output is wrong"),
-        failure=said,
+        failure=where + said,
         exit_code=ParityError.exit_code,
     )
 
