@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo emulator test test-slow check format bench-export bench-scaling bench-method lock clean
+.PHONY: help setup demo emulator browser test test-slow check format bench-export bench-scaling bench-method lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ format: $(READY) ## rewrite the code in the project's format
 
 emulator: $(READY) ## an arm64 system under emulation in the user's cache, for rethined-bench
 	$(BIN)/python -m rethined_export.benchmarks.arm64.system
+
+browser: $(READY) ## onnxruntime-web and LiteRT.js in the user's cache, for rethined-bench
+	$(BIN)/python -m rethined_export.benchmarks.browser.packages
 
 bench-export: $(READY) ## conversion cost, file size, gather against dense: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.export_cost

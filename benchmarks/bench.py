@@ -23,7 +23,7 @@ from rethined_export.benchmarks.verdict import (
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
 
-#: The gate between an artifact and torch; two processors may differ as much.
+#: The gate between an artifact and torch; two ways to run it may differ as much.
 _SAME = 1e-4
 
 
@@ -147,13 +147,14 @@ def bench(
 def _held_to_parity(result: Result) -> Result:
     """Figures of a run whose output is wrong mean nothing, however good they are."""
     difference = result.difference
-    if difference is None or difference <= _SAME:
+    if difference is None or difference <= _SAME:  # NaN is not
         return result
-    where = "arm64" if result.provenance == "emulated" else "the device"
+    where = {"host": "", "on-device": "on the device ", "emulated": "on arm64 "}[result.provenance]
+    said = f"its output differs by {difference:.1e} from this machine's own (at most {_SAME:.0e})"
     return replace(
         result,
         verdict=Verdict(NOT_KNOWN, "its output is wrong"),
-        failure=f"on {where} its output differs by {difference:.1e} (at most {_SAME:.0e})",
+        failure=where + said,
         exit_code=ParityError.exit_code,
     )
 

@@ -1,10 +1,31 @@
-"""What is kept between runs: emulators, the user's benchmark tools, locks."""
+"""What is kept between runs, in the user's cache; what is built there is built once."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def cache() -> Path:
     """The folder, which may not exist yet."""
     place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return place / "rethined-export"
+
+
+def build_once(place: Path, build: Callable[[Path], None]) -> None:
+    """Build a folder unless it is there; a build that fails leaves none.
+
+    Args:
+        build: fills the empty folder that it is called with.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_name(place.name + ".lock")):
+        if place.exists():
+            return
+        half = place.with_name(place.name + ".tmp")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir()
+        build(half)
+        half.rename(place)

@@ -37,7 +37,8 @@ class Profile:
         formats: targets whose artifacts it runs.
         soc: system on chip. cores: strongest first. accelerators: besides the CPU.
         memory_gb_s: bandwidth of its memory in GB/s.
-        model: what ``ro.product.model`` says; ``adb`` only.
+        model: what ``ro.product.model`` says of an ``adb`` device; the type of an ``apple`` one
+            that is attached, as coremltools writes it.
         sources: where each figure comes from, by field.
     """
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
     photo, hole = noise_photo(spec.hr, round(COVER * TOKENS))
     if spec.part == "whole":
         with converter(target_of(artifact)).load(artifact, threads) as runtime:
-            yield lambda: _whole(runtime, photo, hole)
+            yield lambda: whole(runtime, photo, hole)
         return
     if spec.part == "patch":
         raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
@@ -74,22 +75,30 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
         yield fill
 
 
-def _whole(
+def whole(
     runtime: Callable[..., dict[str, npt.NDArray[np.generic]]],
     photo: npt.NDArray[np.uint8],
     hole: npt.NDArray[np.bool_],
 ) -> Parts:
+    """Fill the hole ``[S, S]`` of a photo ``[S, S, 3]`` once with a whole artifact."""
     begun = perf_counter()
     image = photo.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     mask = hole[None, None].astype(np.float32)
     ready = perf_counter()
     output = runtime(image=image, mask=mask)["output"]
     ran = perf_counter()
-    filled = photo.copy()
-    values = output[0].transpose(1, 2, 0)[hole]
-    filled[hole] = np.rint(np.clip(values, 0, 1) * np.float32(255))
+    paste(photo, hole, output[0].transpose(1, 2, 0))
     done = perf_counter()
     return Parts(1e3 * (ready - begun), 1e3 * (ran - ready), 1e3 * (done - ran))
+
+
+def paste(
+    photo: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_], output: npt.NDArray[Any]
+) -> npt.NDArray[np.uint8]:
+    """A copy of the photo ``[S, S, 3]`` whose hole ``[S, S]`` shows an output in [0, 1]."""
+    filled = photo.copy()
+    filled[hole] = np.rint(np.clip(output[hole], 0, 1) * np.float32(255))
+    return filled
 
 
 def noise_photo(side: int, tokens: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

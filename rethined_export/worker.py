@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -268,7 +269,6 @@ def measure(
     Args:
         warm_up: runs that do not count; None: until steady. runs: that do; None: 50 or 10 s.
     """
-    from rethined_export.benchmarks import timing
     from rethined_export.benchmarks.runners.types import RUNTIMES
     from rethined_export.benchmarks.subjects import subject
     from rethined_export.converters import target_of
@@ -277,17 +277,108 @@ def measure(
     begun = time.perf_counter()
     with subject(Path(artifact), threads) as fill:
         load = 1e3 * (time.perf_counter() - begun)
-        report("warming up")
-        first = fill().total
-        warmed = 1 + timing.warm_up(partial(_total, fill), warm_up)
-        report("measuring")
-        begun = time.perf_counter()
-        parts: list[Any] = []
-        while not timing.enough(len(parts), begun, runs):
-            parts.append(fill())
+        times = _times(report, fill, warm_up, runs)
+    return {"runtime": RUNTIMES[target_of(Path(artifact))], "load": load, **times}
+
+
+def measure_in_browser(
+    report: Report,
+    *,
+    artifact: str,
+    folder: str,
+    threads: int,
+    warm_up: int | None,
+    runs: int | None,
+) -> dict[str, Any]:
+    """Time fills by a whole artifact in Chromium, as ``measure`` does, and compare one output.
+
+    Args:
+        folder: what ``sample`` left there.
+    """
+    from rethined_export.benchmarks.browser.tab import opened
+    from rethined_export.benchmarks.sample import Scene, read_sample
+    from rethined_export.benchmarks.subjects import COVER, noise_photo
+    from rethined_export.converters import target_of
+    from rethined_export.runtime import TOKENS
+
+    path, target = Path(artifact), target_of(Path(artifact))
+    photo, own = read_sample(Path(folder), target)
+    scenes = {"noise": Scene(*noise_photo(len(photo.hole), round(COVER * TOKENS))), "photo": photo}
+    report("starting the browser")
+    # A place of its own under TMPDIR, which goes with this process.
+    place = Path(tempfile.mkdtemp())
+    with opened(path, target, scenes, threads, place) as tab:
+        times = _times(report, tab.time, warm_up, runs)
+        report("comparing")
+        return {
+            "load": tab.load,
+            "agent": tab.agent,
+            "difference": tab.difference(photo, own, target),
+            "page_rss_bytes": tab.peak_rss_bytes(),
+            **times,
+        }
+
+
+def measure_on_apple(
+    report: Report,
+    *,
+    artifact: str,
+    folder: str,
+    model: str,
+    warm_up: int | None,
+    runs: int | None,
+) -> dict[str, Any]:
+    """Time fills by a whole artifact in Core ML, as ``measure`` does, and compare one output.
+
+    Inference is timed by Core ML where it runs; the photo becomes inputs, and output, here.
+
+    Args:
+        folder: what ``sample`` left there.
+        model: type of the attached device; empty for this Mac.
+    """
+    import numpy as np
+
+    from rethined_export.benchmarks import apple
+    from rethined_export.benchmarks.subjects import COVER, Parts, noise_photo, whole
+    from rethined_export.runtime import TOKENS
+
+    with np.load(Path(folder) / "inputs.npz") as stored:
+        inputs = dict(stored)
+    photo, hole = noise_photo(inputs["mask"].shape[-1], round(COVER * TOKENS))
+    report("loading")
+    with apple.loaded(Path(artifact), model) as program:
+
+        def fill() -> Parts:
+            return replace(whole(program, photo, hole), inference=program.last)
+
+        times = _times(report, fill, warm_up, runs)
+        report("comparing")
+        with np.load(Path(folder) / "own.npz") as own:
+            difference = float(np.abs(program(**inputs)["output"] - own["output"]).max())
+        return {
+            "load": program.load,
+            "where": program.where,
+            "units": program.units(),
+            "difference": difference,
+            **times,
+        }
+
+
+def _times(
+    report: Report, fill: Callable[[], Any], warm_up: int | None, runs: int | None
+) -> dict[str, Any]:
+    """The first fill, warm-up, and the parts of the fills that count."""
+    from rethined_export.benchmarks import timing
+
+    report("warming up")
+    first = fill().total
+    warmed = 1 + timing.warm_up(partial(_total, fill), warm_up)
+    report("measuring")
+    begun = time.perf_counter()
+    parts: list[Any] = []
+    while not timing.enough(len(parts), begun, runs):
+        parts.append(fill())
     return {
-        "runtime": RUNTIMES[target_of(Path(artifact))],
-        "load": load,
         "first": first,
         "warm_up": warmed,
         **{name: [getattr(p, name) for p in parts] for name in ("before", "inference", "after")},
@@ -374,6 +465,8 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "fill_photo": fill_photo,
     "describe": describe,
     "measure": measure,
+    "measure_in_browser": measure_in_browser,
+    "measure_on_apple": measure_on_apple,
     "measure_in_turn": measure_in_turn,
     "sample": sample,
 }

@@ -38,6 +38,16 @@ def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tflite_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as TFLite."""
+    folder = tmp_path_factory.mktemp("tflite_512")
+    options = ["--target", "tflite", "--hr", "512", "--no-verify", "--output", str(folder)]
+    assert export(options) == 0
+    (artifact,) = folder.glob("*.tflite")
+    return artifact
+
+
+@pytest.fixture(scope="session")
 def shipped_weights() -> Path:
     """The file that artifacts are made from where no checkpoint is given."""
     path = shipped("mobile", "paper")

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock
-
-from rethined_export.benchmarks.cache import cache
+from rethined_export.benchmarks.cache import build_once, cache
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs import last_line
 
@@ -116,22 +114,19 @@ def build(tell: Tell) -> System:
         UnavailableError: a tool is missing, or a package cannot be had; the message says which.
     """
     place = location()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_name(place.name + ".lock")):
-        if not place.exists():
-            if lacking := [tool for tool in _TOOLS if shutil.which(tool) is None]:
-                raise UnavailableError(
-                    f"the arm64 emulator is built with {', '.join(_TOOLS)} (Debian or Ubuntu); "
-                    f"{', '.join(lacking)} is missing"
-                )
-            half = place.with_name(place.name + ".tmp")
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir()
-            _emulator(half, tell)
-            _guest(half, tell)
-            _wheels(half, tell)
-            _counter(half, tell)
-            half.rename(place)
+
+    def fill(half: Path) -> None:
+        if lacking := [tool for tool in _TOOLS if shutil.which(tool) is None]:
+            raise UnavailableError(
+                f"the arm64 emulator is built with {', '.join(_TOOLS)} (Debian or Ubuntu); "
+                f"{', '.join(lacking)} is missing"
+            )
+        _emulator(half, tell)
+        _guest(half, tell)
+        _wheels(half, tell)
+        _counter(half, tell)
+
+    build_once(place, fill)
     return System(place)
 
 

@@ -67,7 +67,12 @@ def _parser() -> ArgumentParser:
     add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
     add("--junit", type=Path, metavar="FILE", help="write JUnit XML")
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
-    add("--report", type=Path, metavar="FILE", help="write one self-contained HTML page")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write one self-contained HTML page, and its plot beside it as PNG",
+    )
     add("--json", action="store_true", help="one JSON document on standard output")
     return made
 
@@ -90,7 +95,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     threads = options.threads or (_cores(profile) if on_device else worker_threads())
     plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    if baseline is not None and (on_device or profile.kind == "host"):
+    emulated = profile.kind == "arm64-emulator" or stand_in(profile)
+    if baseline is not None and not emulated:
         raise UserError("--baseline compares instruction counts, which only emulated runs have")
     if options.compare:
         return _compare(options, plan)
@@ -159,7 +165,7 @@ def _measure(
     options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
 ) -> int:
     from rethined_export.benchmarks.bench import bench
-    from rethined_export.benchmarks.page import page
+    from rethined_export.benchmarks.page import write_report
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
     from rethined_export.benchmarks.verdict import OVER
 
@@ -173,7 +179,10 @@ def _measure(
     if options.markdown is not None:
         options.markdown.write_text(markdown(profile, results, budget))
     if options.report is not None:
-        options.report.write_text(page(profile, results, options.budget_ms, options.stat))
+        with stages(err) as on_stage:
+            write_report(
+                options.report, profile, results, options.budget_ms, options.stat, on_stage
+            )
     if options.json:
         entries = [result.to_dict() for result in results]
         print_json({"device": profile.id, "budget_ms": options.budget_ms, "stat": options.stat,
@@ -197,10 +206,14 @@ def _measure(
 
 def _check_format(artifact: Path, profile: Profile) -> None:
     from rethined_export.converters import target_of
+    from rethined_export.converters.types import ArtifactError
 
     if not artifact.exists():
         raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
-    target = target_of(artifact)
+    try:
+        target = target_of(artifact)
+    except ArtifactError as error:
+        raise UserError(str(error)) from error
     if target not in profile.formats:
         raise UserError(
             f"{profile.name} runs {', '.join(profile.formats)}; {artifact} is for {target}"

@@ -78,12 +78,14 @@ def test_lists_devices(capsys: Capture) -> None:
     assert main(["--list-devices"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("host") and line.endswith("yes") for line in lines)
-    assert any(line.startswith("iphone-15") and "no runner for apple" in line for line in lines)
+    (phone,) = (line for line in lines if line.startswith("iphone-15"))
+    assert "no: Core ML runs on Apple's systems only; run this on a Mac with the iphone" in phone
 
 
 def test_a_device_out_of_reach(onnx_512: Path, capsys: Capture) -> None:
     assert main([str(onnx_512), "--device", "iphone-15"]) == 6
-    assert "Apple iPhone 15 cannot be reached" in capsys.readouterr().err
+    said = "Apple iPhone 15 cannot be reached: Core ML runs on Apple's systems only"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,5 +106,7 @@ def test_refusals(onnx_512: Path, options: list[str], said: str, capsys: Capture
 def test_artifacts_that_are_not_there(tmp_path: Path, capsys: Capture) -> None:
     assert "no artifact given" in refusal(main, [], capsys)
     assert "does not exist" in refusal(main, [tmp_path / "a.onnx"], capsys)
+    (tmp_path / "a.ncnn").touch()
+    assert "is not an artifact; expected" in refusal(main, [tmp_path / "a.ncnn"], capsys)
     (tmp_path / "a.mlpackage").mkdir()
     assert "runs onnx, tflite" in refusal(main, [tmp_path / "a.mlpackage"], capsys)

@@ -1,0 +1,1 @@
+"""Artifacts in a browser: its runtimes, the page that runs them, and the server of that page."""
