@@ -1,12 +1,13 @@
 """One benchmark: artifacts on a device, their statistics, and what they say of the budget."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rethined_export.benchmarks.operators import Operators
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
 from rethined_export.benchmarks.runners.types import Counted, Measured, Plan
@@ -26,6 +27,7 @@ class Result:
     Attributes:
         total, parts: whole fills, and ``before``, ``inference``, ``after``; None: not timed.
         counted: what an emulated run gives instead of times.
+        operators: the heaviest, where they were asked for.
         failure: why it did not run, or why its figures mean nothing.
     """
 
@@ -36,6 +38,7 @@ class Result:
     total: Summary | None = None
     parts: dict[str, Summary] | None = None
     counted: Counted | None = None
+    operators: Operators | None = None
     failure: str = ""
     exit_code: int = 0
 
@@ -56,6 +59,7 @@ class Result:
             "unsteady": self.total and self.total.unsteady,
             "instructions": counted and counted.instructions,
             "difference_from_host": counted and counted.difference,
+            "operators": self.operators and self.operators.to_dict(),
             "verdict": self.verdict.answer,
             "reason": self.verdict.reason,
             "failure": self.failure or None,
@@ -137,6 +141,18 @@ def _timed(
     figure = float(getattr(total, statistic))
     verdict = judge(figure, budget_ms, provenance, unsteady=total.unsteady)
     return Result(path, provenance, verdict, measured, total, parts)
+
+
+def profiled(result: Result, plan: Plan, tell: Callable[[str, str], None]) -> Result:
+    """A result with its heaviest operators, from runs of their own on this machine."""
+    if result.failure:
+        return result
+    job = {"artifact": str(result.path), "threads": plan.threads}
+    try:
+        told = run_job("operators", job, lambda text: tell(result.path.name, text))
+    except JobError as error:
+        return replace(result, failure=str(error), exit_code=error.exit_code)
+    return replace(result, operators=Operators.from_dict(told))
 
 
 def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) -> Comparison:

@@ -8,6 +8,7 @@ from html import escape
 
 from rethined_export.artifacts import Manifest, read_manifest
 from rethined_export.benchmarks.bench import Result
+from rethined_export.benchmarks.operators import tables
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.reports import COLUMNS, row
 from rethined_export.benchmarks.runners import stand_in
@@ -107,7 +108,14 @@ def _artifact(result: Result) -> str:
     ]
     if result.counted is not None:
         rows.append(("arm64 against here", f"{result.counted.difference:.1e} at most"))
-    return f"{name}<div class='wide'>{_table([('', ''), *rows])}</div>"
+    return f"{name}<div class='wide'>{_table([('', ''), *rows])}</div>{_heaviest(result)}"
+
+
+def _heaviest(result: Result) -> str:
+    if result.operators is None:
+        return ""
+    made = "".join(f"<div class='wide'>{_table(rows)}</div>" for rows in tables(result.operators))
+    return f"<p>{escape(str(result.operators))}</p>{made}"
 
 
 def _parity(manifest: Manifest) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from rethined_export.benchmarks.bench import Result
+from rethined_export.benchmarks.operators import tables
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.verdict import NOT_KNOWN, OVER
 
@@ -40,11 +41,18 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
         f"Milliseconds of one fill, 8-bit photo to 8-bit photo, a tenth of it hole; {where}; "
         f"budget {budget}. Instructions: of one run of the artifact, on one emulated core.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row(result)) + " |" for result in results),
+        *_table([COLUMNS, *(row(result) for result in results)]),
     ]
+    for result in results:
+        if result.operators is not None:
+            lines += ["", f"## {result.path.name}", "", f"{result.operators}."]
+            lines += [line for rows in tables(result.operators) for line in ("", *_table(rows))]
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return [head, "|" + "---|" * len(rows[0]), *body]
 
 
 def junit(profile: Profile, results: Sequence[Result]) -> str:

@@ -317,6 +317,14 @@ def measure_in_turn(
     return {"times": times}
 
 
+def operators(report: Report, *, artifact: str, threads: int) -> dict[str, Any]:
+    """The heaviest operators of an artifact, by the runtime's own profiler."""
+    from rethined_export.benchmarks.operators import profile
+
+    report("profiling")
+    return profile(Path(artifact), threads).to_dict()
+
+
 def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     """Run a whole artifact on a photo: ``inputs.npz``, ``own.npz``, in the artifact's layouts."""
     import numpy as np
@@ -373,6 +381,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "describe": describe,
     "measure": measure,
     "measure_in_turn": measure_in_turn,
+    "operators": operators,
     "sample": sample,
 }
 

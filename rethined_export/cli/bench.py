@@ -58,6 +58,7 @@ def _parser() -> ArgumentParser:
     add("--warmup", type=int, metavar="N", help="runs that do not; default: until steady")
     add("--threads", type=int, default=worker_threads(), metavar="T", help="default: all cores")
     add("--compare", action="store_true", help="two artifacts turn about: ratio and its interval")
+    add("--profile", action="store_true", help="the ten heaviest operators, from runs of their own")
     add("--baseline", type=Path, metavar="FILE",
         help="what --json printed earlier: instruction counts may not grow")  # fmt: skip
     add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
@@ -84,6 +85,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     baseline = None if options.baseline is None else read_baseline(options.baseline)
     if baseline is not None and profile.kind == "host":
         raise UserError("--baseline compares instruction counts, which only emulated runs have")
+    if options.profile and profile.kind != "host":
+        raise UserError(f"--profile runs on this machine (--device host), not on {profile.id}")
     if options.compare:
         return _compare(options, plan)
     return _measure(options, profile, plan, baseline)
@@ -144,7 +147,8 @@ def _now(entry: dict[str, Any]) -> str:
 def _measure(
     options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
 ) -> int:
-    from rethined_export.benchmarks.bench import bench
+    from rethined_export.benchmarks.bench import bench, profiled
+    from rethined_export.benchmarks.operators import tables
     from rethined_export.benchmarks.page import page
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
     from rethined_export.benchmarks.verdict import OVER
@@ -153,6 +157,8 @@ def _measure(
         _check_format(artifact, profile)
     with stages(err) as on_stage:
         results = bench(profile, options.artifacts, plan, options.budget_ms, options.stat, on_stage)
+        if options.profile:
+            results = [profiled(result, plan, on_stage) for result in results]
     budget = f"{options.budget_ms:g} ms at {options.stat}"
     if options.junit is not None:
         options.junit.write_text(junit(profile, results))
@@ -169,6 +175,11 @@ def _measure(
         provenance = results[0].provenance
         threads = 1 if provenance == "emulated" else plan.threads
         say(out, f"{provenance}; times in ms, threads: {threads}, budget {budget}")
+        for result in results:
+            if result.operators is not None:
+                say(out, f"{result.path.name}: {result.operators}")
+                for rows in tables(result.operators):
+                    print_table(rows)
     for result in results:
         if result.failure:
             fail(f"{result.path}: {result.failure}")
