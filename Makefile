@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo emulator test test-slow check format bench-export bench-scaling lock clean
+.PHONY: help setup demo emulator test test-slow check format bench-export bench-scaling bench-estimator bench-overhead lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,12 @@ bench-export: $(READY) ## conversion cost, file size, gather against dense: benc
 
 bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.scaling
+
+bench-estimator: $(READY) emulator ## estimates against measurements, graph by graph: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.estimator
+
+bench-overhead: $(READY) emulator ## what the harness adds, and how counts repeat: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.overhead
 
 lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh environment
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -7,12 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from rethined_export.benchmarks.calibration import Calibration
 from rethined_export.benchmarks.operators import Operators
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
 from rethined_export.benchmarks.runners.types import Counted, Measured, Plan
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
-from rethined_export.benchmarks.verdict import NOT_KNOWN, Provenance, Verdict, estimate, judge
+from rethined_export.benchmarks.verdict import (
+    NOT_KNOWN,
+    Provenance,
+    Verdict,
+    band,
+    estimate,
+    judge,
+)
+from rethined_export.converters import target_of
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
 
@@ -27,6 +36,7 @@ class Result:
     Attributes:
         total, parts: whole fills, and ``before``, ``inference``, ``after``; None: not timed.
         counted: what an emulated run gives instead of times.
+        band: estimated milliseconds of a counted run, fast and slow.
         operators: the heaviest, where they were asked for.
         failure: why it did not run, or why its figures mean nothing.
     """
@@ -38,6 +48,7 @@ class Result:
     total: Summary | None = None
     parts: dict[str, Summary] | None = None
     counted: Counted | None = None
+    band: tuple[float, float] | None = None
     operators: Operators | None = None
     failure: str = ""
     exit_code: int = 0
@@ -58,6 +69,7 @@ class Result:
             "peak_rss_bytes": done and done.peak_rss_bytes,
             "unsteady": self.total and self.total.unsteady,
             "instructions": counted and counted.instructions,
+            "estimate_ms": self.band,
             "difference_from_host": counted and counted.difference,
             "operators": self.operators and self.operators.to_dict(),
             "verdict": self.verdict.answer,
@@ -84,12 +96,14 @@ def bench(
     budget_ms: float,
     statistic: str,
     tell: Callable[[str, str], None],
+    calibration: Calibration | None = None,
 ) -> list[Result]:
     """Measure every artifact; one that fails does not stop the others.
 
     Args:
         statistic: of whole fills, that the budget is for.
         tell: called with an artifact's name and its stage.
+        calibration: in place of the profile's cores, where instructions are counted.
     """
     results = []
     with runner(profile) as device:
@@ -113,24 +127,31 @@ def bench(
                 )
                 continue
             results.append(
-                _counted(path, profile, made)
+                _counted(path, profile, made, calibration)
                 if isinstance(made, Counted)
                 else _timed(path, device.provenance, made, budget_ms, statistic)
             )
     return results
 
 
-def _counted(path: Path, profile: Profile, counted: Counted) -> Result:
-    """A count is no time: the verdict is open, with an estimate where the cores are known."""
-    reason = estimate(counted.instructions, profile)
+def _counted(
+    path: Path, profile: Profile, counted: Counted, calibration: Calibration | None
+) -> Result:
+    """A count is no time: the verdict is open, with an estimate where something allows one."""
+    count = counted.instructions
+    if calibration is None:
+        reason, milliseconds = estimate(count, profile), band(count, profile)
+    else:
+        target = target_of(path)
+        reason = calibration.estimate(target, count)
+        milliseconds = calibration.band(target, count)
     if instead := stand_in(profile):
         reason = f"{instead}; {reason}"
-    verdict = Verdict(NOT_KNOWN, reason)
+    made = Result(path, "emulated", Verdict(NOT_KNOWN, reason), counted=counted, band=milliseconds)
     if counted.difference <= _SAME:
-        return Result(path, "emulated", verdict, counted=counted)
+        return made
     failure = f"on arm64 its output differs by {counted.difference:.1e} (at most {_SAME:.0e})"
-    code = ParityError.exit_code
-    return Result(path, "emulated", verdict, counted=counted, failure=failure, exit_code=code)
+    return replace(made, failure=failure, exit_code=ParityError.exit_code)
 
 
 def _timed(
