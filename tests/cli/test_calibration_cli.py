@@ -1,0 +1,177 @@
+"""Calibration: bands from graphs that ran on a device, and files that may not be used."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import refusal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rethined_export.benchmarks import calibration as module
+from rethined_export.benchmarks.calibration import Calibration, Point, Rates, read_calibration
+from rethined_export.benchmarks.estimator import leave_one_out
+from rethined_export.benchmarks.profiles import load_profiles
+from rethined_export.benchmarks.runners import arm64
+from rethined_export.benchmarks.runners.types import Counted
+from rethined_export.benchmarks.verdict import band
+from rethined_export.cli.bench import main
+
+Capture = pytest.CaptureFixture[str]
+POINTS = st.builds(Point, st.just("a"), st.integers(10**6, 10**11), st.floats(0.1, 1e4))
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the emulator: every graph takes two thousand million instructions."""
+
+    def run(_self: Any, _artifact: Path, *_: Any) -> Counted:
+        return Counted("runtime", 2 * 10**9, 0.0)
+
+    monkeypatch.setattr(arm64.Arm64Runner, "run", run)
+    monkeypatch.setattr(arm64.Arm64Runner, "unreachable", staticmethod(lambda _: ""))
+
+
+@given(st.lists(POINTS, min_size=2, max_size=12), POINTS)
+def test_a_band_covers_its_graphs_and_more_graphs_widen_it(
+    points: list[Point], more: Point
+) -> None:
+    rates, wider = Rates("onnx", "1", tuple(points)), Rates("onnx", "1", (*points, more))
+    for point in points:
+        low, high = rates.band(point.instructions)
+        assert low * (1 - 1e-9) <= point.ms <= high * (1 + 1e-9)
+        assert low <= rates.likely(point.instructions) * (1 + 1e-9)
+        assert rates.likely(point.instructions) <= high * (1 + 1e-9)
+    narrow, wide = rates.band(10**9), wider.band(10**9)
+    assert wide[0] <= narrow[0] and narrow[1] <= wide[1]
+
+
+def test_a_calibrated_band_is_narrower_than_the_cores() -> None:
+    generic = band(10**9, load_profiles()["pixel7"])
+    rates = Rates("onnx", "1", (Point("a", 10**9, 150.0), Point("b", 10**9, 190.0)))
+    assert generic is not None
+    calibrated = rates.band(10**9)
+    assert calibrated[1] / calibrated[0] < generic[1] / generic[0]
+
+
+def made(**changes: Any) -> Calibration:
+    points = (Point("a.onnx", 10**9, 40.0), Point("b.onnx", 2 * 10**9, 120.0))
+    told = {
+        "device": "pixel7",
+        "name": "Google Pixel 7",
+        "made": "2026-01-02",
+        "ghz": 2.85,
+        "core": "cortex-a76",
+        "rates": {"onnx": Rates("onnx", release("onnx"), points)},
+    }
+    return Calibration(**{**told, **changes})
+
+
+def release(target: str) -> str:
+    return module.version(module._PACKAGES[target])
+
+
+def written(folder: Path, calibration: Calibration) -> Path:
+    path = folder / "calibration.json"
+    path.write_text(calibration.to_json())
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert read_calibration(written(tmp_path, made())) == made()
+
+
+def test_an_estimate_at_a_devices_rates(
+    emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    options = ["--calibration", str(written(tmp_path, made())), "--json"]
+    for device in ("pixel7", "arm64-emulator"):
+        assert main([str(onnx_512), "--device", device, *options]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        assert result["estimate_ms"] == [80.0, 120.0]
+        assert result["verdict"] == "not known" and result["ms"] is None
+        assert "estimate 80–120 ms" in result["reason"]
+        assert "one thread of Google Pixel 7, where 2 graphs in ONNX Runtime" in result["reason"]
+
+
+def test_calibrating_this_machine(
+    emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    again = Path(shutil.copy(onnx_512, tmp_path / "again.onnx"))
+    file = tmp_path / "host.json"
+    options = ["--calibrate", str(file), "--runs", "2", "--warmup", "1"]
+    assert main([str(onnx_512), str(again), *options]) == 0
+    assert "again.onnx" in capsys.readouterr().out
+    calibration = read_calibration(file)
+    assert calibration.device == "host" and calibration.core == "cortex-a76"
+    first, second = calibration.rates["onnx"].points
+    low, high = calibration.band("onnx", 2 * 10**9)
+    assert [low, high] == pytest.approx(sorted((first.ms, second.ms)))
+
+    assert main([str(again), "--device", "arm64-emulator", "--calibration", str(file)]) == 0
+    assert "estimate" in capsys.readouterr().out
+
+
+def test_calibrations_of_something_else(
+    emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for changes, said in (
+        ({"device": "pixel8"}, "is of pixel8, not of pixel7; calibrate that"),
+        ({"rates": {}}, "has no rates of ONNX Runtime"),
+        ({"rates": {"onnx": Rates("onnx", "0.1", made().rates["onnx"].points)}},
+         f"is of ONNX Runtime 0.1, and {release('onnx')} is installed"),
+    ):  # fmt: skip
+        file = written(tmp_path, made(**changes))
+        assert said in refusal(
+            main, [onnx_512, "--device", "pixel7", "--calibration", file], capsys
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is not a file that --calibrate writes, or damaged"),
+        ("[]", "is not a file that --calibrate writes, or damaged"),
+        ('{"schema": 9}', "is of another schema than 1"),
+        ('{"schema": 1, "rates": {}}', "is not a file that --calibrate writes"),
+        (made().to_json()[:300], "is not a file that --calibrate writes, or damaged"),
+        (made().to_json().replace("40.0", "-1"), "or damaged"),
+        (made().to_json().replace("40.0", "NaN"), "or damaged"),
+        (made().to_json().replace("2000000000", "0"), "or damaged"),
+        (made().to_json().replace('"ghz"', '"mhz"'), "or damaged"),
+    ],
+)
+def test_damaged_files(
+    emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture, text: str, said: str
+) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(text)
+    options = ["--device", "pixel7", "--calibration", str(file)]
+    assert said in refusal(main, [onnx_512, *options], capsys)
+    file.unlink()
+    assert "cannot read calibration" in refusal(main, [onnx_512, *options], capsys)
+
+
+def test_what_cannot_be_calibrated(
+    emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file = str(tmp_path / "a.json")
+    pair = [onnx_512, onnx_512]
+    emulator = [*pair, "--device", "pixel7", "--calibrate", file]
+    assert "needs wall times; pixel7 is emulated here" in refusal(main, emulator, capsys)
+    assert "has 1 artifact for ONNX Runtime; give 2" in refusal(
+        main, [onnx_512, "--calibrate", file], capsys
+    )
+    assert "--calibration narrows an estimate; host is measured" in refusal(
+        main, [onnx_512, "--calibration", file], capsys
+    )
+
+
+def test_leaving_one_out() -> None:
+    """Graphs at one rate predict each other; one that is slower is missed, and said to be."""
+    points = [Point(str(n), n * 10**8, 5.0 * n) for n in range(1, 6)]
+    assert all(p.ratio == pytest.approx(1) for p in leave_one_out("onnx", points))
+    *_, slow = leave_one_out("onnx", [*points, Point("slow", 10**9, 100.0)])
+    assert slow.ratio == pytest.approx(0.5) and not slow.covered
