@@ -38,6 +38,8 @@ RESULTS = Path(__file__).parent / "results"
 SIDE = 512
 #: Whole artifacts: how patches come about, and the hole budget in percent.
 _WHOLES: tuple[tuple[Upscale, int], ...] = (("gather", 100), ("dense", 100), ("patches", 10))
+#: How the names of the graphs begin that are the network's or hold it.
+_NETWORK = ("coarse network", "artifact")
 #: Times are taken in rounds, minutes apart; the quietest one counts.
 _ROUNDS, _WARM_UP, _RUNS = 3, 3, 15
 
@@ -89,18 +91,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="rethined-") as name:
         points = measure(prepare(Path(name)))
-    predictions = [p for target, some in points.items() for p in leave_one_out(target, some)]
     figures = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
         "load_average": os.getloadavg()[2],
         "emulated_core": CORE,
         "versions": {k: v for t in RUNTIMES for k, v in tool_versions(t).items()},
-        "graphs": [{**asdict(p), "ratio": p.ratio, "covered": p.covered} for p in predictions],
+        "points": {target: [asdict(point) for point in some] for target, some in points.items()},
     }
+    made = report(figures, points)
     (RESULTS / "estimator.json").write_text(json.dumps(figures, indent=2) + "\n")
-    (RESULTS / "estimator.md").write_text(report(figures, predictions))
-    print(report(figures, predictions))
+    (RESULTS / "estimator.md").write_text(made)
+    print(made)
 
 
 def measure(graphs: Sequence[Graph]) -> dict[str, list[Point]]:
@@ -291,8 +293,13 @@ def _show(target: str, stage: str) -> None:
 # --- Report --------------------------------------------------------------------------------------
 
 
-def report(figures: dict[str, Any], predictions: Sequence[Prediction]) -> str:
-    """The predictions as Markdown."""
+def report(figures: dict[str, Any], points: dict[str, list[Point]]) -> str:
+    """The predictions as Markdown: from all others, and of the network's graphs from each other."""
+    every = {target: leave_one_out(target, some) for target, some in points.items()}
+    alike = {
+        target: leave_one_out(target, [p for p in some if p.artifact.startswith(_NETWORK)])
+        for target, some in points.items()
+    }
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     lines = [
         "# Estimates against measurements",
@@ -303,24 +310,39 @@ def report(figures: dict[str, Any], predictions: Sequence[Prediction]) -> str:
         "",
         "Each graph's time on this machine, one thread, is predicted from its count of arm64 "
         "instructions and the rates (ms for 10⁹ instructions) of the other graphs in the same "
-        "runtime: at their median rate, and as a band from their lowest to their highest. Times "
+        "runtime: at their median rate, and as the band that four of five are expected in. Times "
         f"are the lowest of {_ROUNDS} medians of {_RUNS} runs, minutes apart, against other work. "
         "This machine is no arm64 device: the figures say how well one rate "
         "serves graphs of different kinds, not how fast a phone is.",
         "",
+        "From all other graphs:",
+        "",
+        *_table(every),
+        "",
+        "The coarse network and whole artifacts, from each other only:",
+        "",
+        *_table(alike),
+        "",
+        "| predicted | median error | largest error | in the band | high ÷ low of a band |",
+        "|---|---|---|---|---|",
+    ]
+    for target, runtime in RUNTIMES.items():
+        lines += [
+            _summary(f"{runtime}, from all others", every[target]),
+            _summary(f"{runtime}, alike from alike", alike[target]),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(predictions: dict[str, list[Prediction]]) -> list[str]:
+    lines = [
         "| graph | G instructions | measured ms | predicted ms | predicted ÷ measured | band ms "
         "| in the band |",
         "|---|---|---|---|---|---|---|",
     ]
-    for target, runtime in RUNTIMES.items():
-        some = [p for p in predictions if p.target == target]
-        lines += [f"| **{runtime}** | | | | | | |", *(_row(p) for p in some)]
-    lines += ["", "| | median error | largest error | in the band |", "|---|---|---|---|"]
-    for target, runtime in RUNTIMES.items():
-        some = [p for p in predictions if p.target == target]
-        whole = [p for p in some if p.name.startswith("artifact")]
-        lines += [_summary(runtime, some), _summary(f"{runtime}, whole artifacts", whole)]
-    return "\n".join(lines) + "\n"
+    for target, some in predictions.items():
+        lines += [f"| **{RUNTIMES[target]}** | | | | | | |", *(_row(one) for one in some)]
+    return lines
 
 
 def _row(one: Prediction) -> str:
@@ -335,7 +357,7 @@ def _summary(name: str, some: Sequence[Prediction]) -> str:
     covered = sum(one.covered for one in some)
     return (
         f"| {name} | {statistics.median(errors):.0%} | {max(errors):.0%} "
-        f"| {covered} of {len(some)} |"
+        f"| {covered} of {len(some)} | {statistics.median(p.high / p.low for p in some):.1f} |"
     )
 
 

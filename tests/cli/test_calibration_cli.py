@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import refusal
 from hypothesis import given
@@ -34,30 +35,44 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arm64.Arm64Runner, "unreachable", staticmethod(lambda _: ""))
 
 
-@given(st.lists(POINTS, min_size=2, max_size=12), POINTS)
-def test_a_band_covers_its_graphs_and_more_graphs_widen_it(
-    points: list[Point], more: Point
-) -> None:
-    rates, wider = Rates("onnx", "1", tuple(points)), Rates("onnx", "1", (*points, more))
+@given(st.lists(POINTS, min_size=3, max_size=12))
+def test_a_band_covers_its_graphs(points: list[Point]) -> None:
+    rates = Rates("onnx", "1", tuple(points))
     for point in points:
         low, high = rates.band(point.instructions)
         assert low * (1 - 1e-9) <= point.ms <= high * (1 + 1e-9)
         assert low <= rates.likely(point.instructions) * (1 + 1e-9)
         assert rates.likely(point.instructions) <= high * (1 + 1e-9)
-    narrow, wide = rates.band(10**9), wider.band(10**9)
-    assert wide[0] <= narrow[0] and narrow[1] <= wide[1]
+
+
+def test_a_band_narrows_with_more_graphs_and_holds_four_of_five() -> None:
+    random = np.random.default_rng(0)
+    widths, held = [], 0
+    for count in (3, 4, 6, 30):
+        rates = 40 * random.lognormal(0, 0.1, (500, count + 1))
+        bands = [
+            Rates("onnx", "1", tuple(Point("a", 10**9, ms) for ms in row[1:])).band(10**9)
+            for row in rates
+        ]
+        widths.append(np.median([high / low for low, high in bands]))
+        held += sum(low <= row[0] <= high for (low, high), row in zip(bands, rates, strict=True))
+    assert widths[0] > widths[1] > widths[2]
+    assert 0.78 < held / 2000 < 0.95
 
 
 def test_a_calibrated_band_is_narrower_than_the_cores() -> None:
     generic = band(10**9, load_profiles()["pixel7"])
-    rates = Rates("onnx", "1", (Point("a", 10**9, 150.0), Point("b", 10**9, 190.0)))
+    rates = Rates(
+        "onnx", "1", (Point("a", 10**9, 150.0), Point("b", 10**9, 180.0), Point("c", 10**9, 190.0))
+    )
     assert generic is not None
     calibrated = rates.band(10**9)
     assert calibrated[1] / calibrated[0] < generic[1] / generic[0]
 
 
 def made(**changes: Any) -> Calibration:
-    points = (Point("a.onnx", 10**9, 40.0), Point("b.onnx", 2 * 10**9, 120.0))
+    points = (Point("a.onnx", 10**9, 40.0), Point("b.onnx", 2 * 10**9, 84.0),
+              Point("c.onnx", 10**9, 41.0))  # fmt: skip
     told = {
         "device": "pixel7",
         "name": "Google Pixel 7",
@@ -90,25 +105,27 @@ def test_an_estimate_at_a_devices_rates(
     for device in ("pixel7", "arm64-emulator"):
         assert main([str(onnx_512), "--device", device, *options]) == 0
         (result,) = json.loads(capsys.readouterr().out)["results"]
-        assert result["estimate_ms"] == [80.0, 120.0]
+        low, high = result["estimate_ms"]
+        assert 70 < low <= 80 and 84 <= high < 95
         assert result["verdict"] == "not known" and result["ms"] is None
-        assert "estimate 80–120 ms" in result["reason"]
-        assert "one thread of Google Pixel 7, where 2 graphs in ONNX Runtime" in result["reason"]
+        assert f"estimate {low:.0f}–{high:.0f} ms" in result["reason"]
+        assert "one thread of Google Pixel 7, where 3 graphs in ONNX Runtime" in result["reason"]
 
 
 def test_calibrating_this_machine(
     emulated: None, onnx_512: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    again = Path(shutil.copy(onnx_512, tmp_path / "again.onnx"))
+    again, once_more = (
+        Path(shutil.copy(onnx_512, tmp_path / name)) for name in ("again.onnx", "once more.onnx")
+    )
     file = tmp_path / "host.json"
     options = ["--calibrate", str(file), "--runs", "2", "--warmup", "1"]
-    assert main([str(onnx_512), str(again), *options]) == 0
+    assert main([str(onnx_512), str(again), str(once_more), *options]) == 0
     assert "again.onnx" in capsys.readouterr().out
     calibration = read_calibration(file)
     assert calibration.device == "host" and calibration.core == "cortex-a76"
-    first, second = calibration.rates["onnx"].points
     low, high = calibration.band("onnx", 2 * 10**9)
-    assert [low, high] == pytest.approx(sorted((first.ms, second.ms)))
+    assert all(low <= point.ms <= high for point in calibration.rates["onnx"].points)
 
     assert main([str(again), "--device", "arm64-emulator", "--calibration", str(file)]) == 0
     assert "estimate" in capsys.readouterr().out
@@ -161,9 +178,7 @@ def test_what_cannot_be_calibrated(
     pair = [onnx_512, onnx_512]
     emulator = [*pair, "--device", "pixel7", "--calibrate", file]
     assert "needs wall times; pixel7 is emulated here" in refusal(main, emulator, capsys)
-    assert "has 1 artifact for ONNX Runtime; give 2" in refusal(
-        main, [onnx_512, "--calibrate", file], capsys
-    )
+    assert "got 2 for ONNX Runtime; give 3" in refusal(main, [*pair, "--calibrate", file], capsys)
     assert "--calibration narrows an estimate; host is measured" in refusal(
         main, [onnx_512, "--calibration", file], capsys
     )
