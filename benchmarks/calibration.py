@@ -21,7 +21,7 @@ from rethined_export.benchmarks.runners import runner
 from rethined_export.benchmarks.runners.arm64 import Arm64Runner
 from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Measured, Plan
 from rethined_export.converters import target_of
-from rethined_export.errors import UserError
+from rethined_export.errors import UnavailableError, UserError
 
 SCHEMA = 1
 #: Graphs of a runtime that make a band; two leave it wider than no calibration does.
@@ -140,7 +140,9 @@ def calibrate(
         UnavailableError: the emulator is not built.
         JobError: an artifact cannot be run.
     """
-    check_enough(artifacts)
+    _check_enough(artifacts)
+    if reason := Arm64Runner.unreachable(profile):
+        raise UnavailableError(f"--calibrate counts instructions in the arm64 emulator: {reason}")
     points: dict[str, list[Point]] = {}
     plan = Plan(1, plan.warm_up, plan.runs)
     with runner(profile) as device, Arm64Runner(profile) as emulator:
@@ -164,12 +166,8 @@ def calibrate(
     )
 
 
-def check_enough(artifacts: Iterable[Path]) -> None:
-    """Refuse to make a band of too few graphs.
-
-    Raises:
-        UserError: fewer than ``LEAST`` artifacts of a runtime.
-    """
+def _check_enough(artifacts: Iterable[Path]) -> None:
+    """Refuse to make a band of too few graphs."""
     targets = [target_of(path) for path in artifacts]
     for target in sorted(set(targets)):
         if targets.count(target) < LEAST:

@@ -184,6 +184,14 @@ def test_what_cannot_be_calibrated(
     )
 
 
+def test_calibrating_without_the_emulator(
+    onnx_512: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main([*[str(onnx_512)] * 3, "--calibrate", str(tmp_path / "a.json")]) == 6
+    assert "make emulator" in capsys.readouterr().err
+
+
 def test_leaving_one_out() -> None:
     """Graphs at one rate predict each other; one that is slower is missed, and said to be."""
     points = [Point(str(n), n * 10**8, 5.0 * n) for n in range(1, 6)]
