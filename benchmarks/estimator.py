@@ -123,7 +123,7 @@ def leave_one_out(target: str, points: Sequence[Point]) -> list[Prediction]:
     """Predict each graph from all others.
 
     Args:
-        points: of one runtime, at least three.
+        points: of one runtime; one more than a band is made of, or more.
     """
     made = []
     for place, point in enumerate(points):
