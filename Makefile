@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo emulator browser test test-slow check format bench-export bench-scaling bench-method lock clean
+.PHONY: help setup demo emulator browser test test-slow check format bench-export bench-scaling \
+	bench-method bench-estimator bench-overhead lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,8 +51,14 @@ bench-export: $(READY) ## conversion cost, file size, gather against dense: benc
 bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.scaling
 
-bench-method: $(READY) ## the shipped network with one thing of the method changed: docs/method-questions.md
+bench-method: $(READY) ## the shipped network, one thing of the method changed: docs/method-questions.md
 	$(BIN)/python -m rethined_export.quality.questions
+
+bench-estimator: $(READY) emulator ## estimates against measurements, graph by graph: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.estimator
+
+bench-overhead: $(READY) emulator ## what the harness adds, and how counts repeat: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.overhead
 
 lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh environment
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

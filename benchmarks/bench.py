@@ -8,23 +8,31 @@ from typing import Any
 import numpy as np
 
 from rethined_export.benchmarks.adb.state import DeviceState
+from rethined_export.benchmarks.calibration import Calibration
+from rethined_export.benchmarks.operators import Operators
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
-from rethined_export.benchmarks.runners.types import Counted, Measured, Plan, Spread, ToolRun
+from rethined_export.benchmarks.runners.types import (
+    SAME,
+    Counted,
+    Measured,
+    Plan,
+    Spread,
+    ToolRun,
+)
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
 from rethined_export.benchmarks.verdict import (
     NOT_KNOWN,
     Provenance,
     Verdict,
+    band,
     estimate,
     judge,
     judge_inference,
 )
+from rethined_export.converters import target_of
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
-
-#: The gate between an artifact and torch; two ways to run it may differ as much.
-_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class Result:
         total, parts: whole fills, and ``before``, ``inference``, ``after``; None: not timed.
         counted: what an emulated run gives instead of times.
         tool, inference: what a device's own tool gives instead of whole fills.
+        band: estimated milliseconds of a counted run, fast and slow.
+        operators: the heaviest, where they were asked for.
         failure: why it did not run, or why its figures mean nothing.
     """
 
@@ -47,6 +57,8 @@ class Result:
     counted: Counted | None = None
     tool: ToolRun | None = None
     inference: Summary | Spread | None = None
+    band: tuple[float, float] | None = None
+    operators: Operators | None = None
     failure: str = ""
     exit_code: int = 0
 
@@ -80,8 +92,10 @@ class Result:
             "peak_rss_bytes": done and done.peak_rss_bytes,
             "unsteady": timed.unsteady if isinstance(timed, Summary) else None,
             "instructions": counted and counted.instructions,
+            "estimate_ms": self.band,
             "difference_from_host": self.difference,
             "device_state": self.device and self.device.to_dict(),
+            "operators": self.operators and self.operators.to_dict(),
             "verdict": self.verdict.answer,
             "reason": self.verdict.reason,
             "failure": self.failure or None,
@@ -106,12 +120,14 @@ def bench(
     budget_ms: float,
     statistic: str,
     tell: Callable[[str, str], None],
+    calibration: Calibration | None = None,
 ) -> list[Result]:
     """Measure every artifact; one that fails does not stop the others.
 
     Args:
         statistic: of whole fills, that the budget is for.
         tell: called with an artifact's name and its stage.
+        calibration: in place of the profile's cores, where instructions are counted.
     """
     results = []
     with runner(profile) as device:
@@ -135,7 +151,7 @@ def bench(
                 )
                 continue
             if isinstance(made, Counted):
-                result = _counted(path, profile, made)
+                result = _counted(path, profile, made, calibration)
             elif isinstance(made, ToolRun):
                 result = _tool(path, device.provenance, made, budget_ms, statistic)
             else:
@@ -147,10 +163,10 @@ def bench(
 def _held_to_parity(result: Result) -> Result:
     """Figures of a run whose output is wrong mean nothing, however good they are."""
     difference = result.difference
-    if difference is None or difference <= _SAME:  # NaN is not
+    if difference is None or difference <= SAME:  # NaN is not
         return result
     where = {"host": "", "on-device": "on the device ", "emulated": "on arm64 "}[result.provenance]
-    said = f"its output differs by {difference:.1e} from this machine's own (at most {_SAME:.0e})"
+    said = f"its output differs by {difference:.1e} from this machine's own (at most {SAME:.0e})"
     return replace(
         result,
         verdict=Verdict(NOT_KNOWN, "its output is wrong"),
@@ -159,12 +175,21 @@ def _held_to_parity(result: Result) -> Result:
     )
 
 
-def _counted(path: Path, profile: Profile, counted: Counted) -> Result:
-    """A count is no time: the verdict is open, with an estimate where the cores are known."""
-    reason = estimate(counted.instructions, profile)
+def _counted(
+    path: Path, profile: Profile, counted: Counted, calibration: Calibration | None
+) -> Result:
+    """A count is no time: the verdict is open, with an estimate where something allows one."""
+    count = counted.instructions
+    if calibration is None:
+        reason, milliseconds = estimate(count, profile), band(count, profile)
+    else:
+        target = target_of(path)
+        reason = calibration.estimate(target, count)
+        milliseconds = calibration.band(target, count)
     if instead := stand_in(profile):
         reason = f"{instead}; {reason}"
-    return Result(path, "emulated", Verdict(NOT_KNOWN, reason), counted=counted)
+    verdict = Verdict(NOT_KNOWN, reason)
+    return Result(path, "emulated", verdict, counted=counted, band=milliseconds)
 
 
 def _timed(
@@ -201,6 +226,18 @@ def _warned(verdict: Verdict, device: DeviceState | None) -> Verdict:
         return verdict
     hot = "the device was throttled by heat"
     return replace(verdict, reason=f"{verdict.reason}; {hot}" if verdict.reason else hot)
+
+
+def profiled(result: Result, plan: Plan, tell: Callable[[str, str], None]) -> Result:
+    """A result with its heaviest operators, from runs of their own on this machine."""
+    if result.failure:
+        return result
+    job = {"artifact": str(result.path), "threads": plan.threads}
+    try:
+        told = run_job("operators", job, lambda text: tell(result.path.name, text))
+    except JobError as error:
+        return replace(result, failure=str(error), exit_code=error.exit_code)
+    return replace(result, operators=Operators.from_dict(told))
 
 
 def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) -> Comparison:

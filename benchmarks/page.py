@@ -10,6 +10,7 @@ from typing import Any
 from rethined_export.artifacts import Manifest, read_manifest
 from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.machine import machine
+from rethined_export.benchmarks.operators import tables
 from rethined_export.benchmarks.pictures import pictures
 from rethined_export.benchmarks.plots import plot, svg
 from rethined_export.benchmarks.profiles import Profile
@@ -146,7 +147,7 @@ def _artifact(result: Result, tell: Callable[[str, str], None]) -> str:
         parts.append(f"<p>{escape(result.failure)}</p>")
     if result.total or result.inference:
         parts += ["<h4>Milliseconds</h4>", _times(result)]
-    parts.append(_pictures(result, tell))
+    parts += [_heaviest(result), _pictures(result, tell)]
     try:
         manifest = read_manifest(result.path)
     except UserError as error:
@@ -202,6 +203,13 @@ def _known(result: Result, manifest: Manifest) -> dict[str, str]:
     if result.device is not None:
         facts["device"] = str(result.device)
     return facts
+
+
+def _heaviest(result: Result) -> str:
+    if result.operators is None:
+        return ""
+    made = "".join(_table(rows) for rows in tables(result.operators))
+    return f"<h4>Heaviest operators</h4><p>{escape(str(result.operators))}</p>{made}"
 
 
 def _parity(manifest: Manifest) -> str:

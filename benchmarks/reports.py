@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from rethined_export.benchmarks.bench import Result
+from rethined_export.benchmarks.operators import tables
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.verdict import NOT_KNOWN, OVER
 
@@ -56,13 +57,20 @@ def markdown(profile: Profile, results: Sequence[Result], budget: str) -> str:
         f"inference alone where the verdict says so; {where}; "
         f"budget {budget}. Instructions: of one run of the artifact, on one emulated core.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
-        *("| " + " | ".join(row(result)) + " |" for result in results),
+        *_table([COLUMNS, *(row(result) for result in results)]),
     ]
     states = [f"- {r.path.name}: {r.device}" for r in results if r.device is not None]
     lines += ["", "The device around each run:", "", *states] if states else []
+    for result in results:
+        if result.operators is not None:
+            lines += ["", f"## {result.path.name}", "", f"{result.operators}."]
+            lines += [line for rows in tables(result.operators) for line in ("", *_table(rows))]
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return [head, "|" + "---|" * len(rows[0]), *body]
 
 
 def junit(profile: Profile, results: Sequence[Result]) -> str:

@@ -70,13 +70,21 @@ def judge_inference(low: float, high: float, budget_ms: float, *, unsteady: bool
     return Verdict(MEETS, reason)
 
 
+def band(instructions: int, profile: Profile) -> tuple[float, float] | None:
+    """Milliseconds on the strongest core, fast and slow; None where the cores are not known."""
+    if not profile.cores:
+        return None
+    slow, fast = (1e-6 * instructions / (profile.cores[0].ghz * rate) for rate in _PER_CYCLE)
+    return fast, slow
+
+
 def estimate(instructions: int, profile: Profile) -> str:
     """A band of milliseconds from a count of instructions, with what it assumes."""
-    if not profile.cores:
+    made = band(instructions, profile)
+    if made is None:
         return f"emulated, {instructions / 1e9:.2f} G instructions"
     core = profile.cores[0]
-    slow, fast = (1e3 * instructions / (core.ghz * 1e9 * rate) for rate in _PER_CYCLE)
     return (
-        f"estimate {fast:.0f}–{slow:.0f} ms: {instructions / 1e9:.2f} G instructions on one "
+        f"estimate {made[0]:.0f}–{made[1]:.0f} ms: {instructions / 1e9:.2f} G instructions on one "
         f"{core.name} at {core.ghz:g} GHz, {_PER_CYCLE[0]:g} to {_PER_CYCLE[1]:g} a cycle"
     )

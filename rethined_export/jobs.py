@@ -29,7 +29,7 @@ _SCRATCH = re.compile(r"\.\d+-rethined-")
 #: -P: a file in the working directory named like a package must not be imported in its place.
 _WORKER = (sys.executable, "-P", "-m", "rethined_export.worker")
 _KEEP_BYTES = str(1 << 33)
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "PYTHONWARNINGS": "ignore",
     # glibc gives a large tensor's memory back at once and faults every page in again for the next:
@@ -81,7 +81,7 @@ def run_job(
             stderr=log,
             text=True,
             errors="replace",
-            env=os.environ | _ENVIRONMENT | {"TMPDIR": folder},
+            env=os.environ | ENVIRONMENT | {"TMPDIR": folder},
             start_new_session=True,
         )
         try:

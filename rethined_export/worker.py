@@ -349,7 +349,7 @@ def measure_on_apple(
     with apple.loaded(Path(artifact), model) as program:
 
         def fill() -> Parts:
-            return replace(whole(program, photo, hole), inference=program.last)
+            return replace(whole(program, photo, hole, "C"), inference=program.last)
 
         times = _times(report, fill, warm_up, runs)
         report("comparing")
@@ -406,6 +406,14 @@ def measure_in_turn(
             for run, own in zip(totals, times, strict=True):
                 own.append(run())
     return {"times": times}
+
+
+def operators(report: Report, *, artifact: str, threads: int) -> dict[str, Any]:
+    """The heaviest operators of an artifact, by the runtime's own profiler."""
+    from rethined_export.benchmarks.operators import profile
+
+    report("profiling")
+    return profile(Path(artifact), threads).to_dict()
 
 
 def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
@@ -468,6 +476,7 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "measure_in_browser": measure_in_browser,
     "measure_on_apple": measure_on_apple,
     "measure_in_turn": measure_in_turn,
+    "operators": operators,
     "sample": sample,
 }
 

@@ -57,14 +57,24 @@ class Arm64Runner:
             folder = Path(name)
             run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
             tell("emulating")
-            instructions = _run(emulated, folder, artifact, target)
+            instructions = emulate(emulated, folder, artifact, target)
             with np.load(folder / "outputs.npz") as made, np.load(folder / "own.npz") as own:
                 difference = float(np.abs(made["output"] - own["output"]).max())
         return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference)
 
 
-def _run(emulated: System, folder: Path, artifact: Path, target: str) -> int:
-    """Instructions of the last run."""
+def emulate(emulated: System, folder: Path, artifact: Path, target: str) -> int:
+    """Run an artifact, or any graph of its target, on the inputs in a folder.
+
+    Args:
+        folder: holds ``inputs.npz``, in the graph's own layouts; gets ``outputs.npz``.
+
+    Returns:
+        Instructions of the last run.
+
+    Raises:
+        JobError: it cannot be run, or takes too long.
+    """
     counts = folder / "counts"
     arguments = [str(folder), str(artifact), target, str(_RUNS)]
     command = emulated.command(GUEST, arguments, counts)

@@ -35,9 +35,9 @@ def position_code() -> Tensor:
     bits = [((row >> bit) & 1) * 2.0 - 1 for bit in range(_PERIOD.bit_length() - 1)]
     angle = 2 * math.pi * row / (2 * GRID)  # half a turn from one end of the grid to the other
     code = [bit * math.sqrt(_WRONG_BIT / 2) for bit in bits]
-    return torch.stack(
-        [*code, *(math.sqrt(_NEAR) * wave for wave in (angle.cos(), angle.sin()))], 1
-    )
+    code += [wave * math.sqrt(_NEAR) for wave in (angle.cos(), angle.sin())]
+    # Sixteenths: their products and sums are exact in any order, and they are exact in fp16.
+    return torch.round(16 * torch.stack(code, dim=1)) / 16
 
 
 class PatchAttention(nn.Module):

@@ -2,8 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rethined_export.benchmarks.adb.tools import check as check_tools
 from rethined_export.benchmarks.baseline import read_baseline, regressions
@@ -25,6 +26,9 @@ from rethined_export.cli.common import (
 )
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.jobs import worker_threads
+
+if TYPE_CHECKING:
+    from rethined_export.benchmarks.calibration import Calibration
 
 _EXAMPLES = """\
   rethined-bench dist/*.tflite --device host
@@ -62,6 +66,11 @@ def _parser() -> ArgumentParser:
     add("--tool", type=Path, action="append", default=[], metavar="FILE",
         help="a device's benchmark_model or onnxruntime_perf_test; repeatable")  # fmt: skip
     add("--compare", action="store_true", help="two artifacts turn about: ratio and its interval")
+    add("--profile", action="store_true", help="the ten heaviest operators, in runs of their own")
+    add("--calibrate", type=Path, metavar="FILE",
+        help="write a device's rates: artifacts timed on it, counted in the emulator")  # fmt: skip
+    add("--calibration", type=Path, metavar="FILE",
+        help="such a file: narrows the estimate for an emulated device")  # fmt: skip
     add("--baseline", type=Path, metavar="FILE",
         help="what --json printed earlier: instruction counts may not grow")  # fmt: skip
     add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
@@ -89,17 +98,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     profile = profiles[choose("--device", options.device, profiles)]
     if reason := unreachable(profile):
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
+    for artifact in options.artifacts:
+        _check_format(artifact, profile)
     if options.tool and profile.kind != "adb":
         raise UserError(f"--tool runs on devices over adb; {profile.name} is none")
     on_device = profile.kind == "adb" and not stand_in(profile)
     threads = options.threads or (_cores(profile) if on_device else worker_threads())
     plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    emulated = profile.kind == "arm64-emulator" or stand_in(profile)
-    if baseline is not None and not emulated:
+    if baseline is not None and not _emulated(profile):
         raise UserError("--baseline compares instruction counts, which only emulated runs have")
+    if options.profile and profile.kind != "host":
+        raise UserError(f"--profile runs on this machine (--device host), not on {profile.id}")
     if options.compare:
         return _compare(options, plan)
+    if options.calibrate is not None:
+        return _calibrate(options, profile, plan)
     return _measure(options, profile, plan, baseline)
 
 
@@ -164,15 +178,19 @@ def _now(entry: dict[str, Any]) -> str:
 def _measure(
     options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
 ) -> int:
-    from rethined_export.benchmarks.bench import bench
+    from rethined_export.benchmarks.bench import bench, profiled
+    from rethined_export.benchmarks.operators import tables
     from rethined_export.benchmarks.page import write_report
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
     from rethined_export.benchmarks.verdict import OVER
 
-    for artifact in options.artifacts:
-        _check_format(artifact, profile)
+    calibration = _calibration(options, profile)
     with stages(err) as on_stage:
-        results = bench(profile, options.artifacts, plan, options.budget_ms, options.stat, on_stage)
+        results = bench(
+            profile, options.artifacts, plan, options.budget_ms, options.stat, on_stage, calibration
+        )
+        if options.profile:
+            results = [profiled(result, plan, on_stage) for result in results]
     budget = f"{options.budget_ms:g} ms at {options.stat}"
     if options.junit is not None:
         options.junit.write_text(junit(profile, results))
@@ -192,6 +210,11 @@ def _measure(
         provenance = results[0].provenance
         threads = 1 if provenance == "emulated" else plan.threads
         say(out, f"{provenance}; times in ms, threads: {threads}, budget {budget}")
+        for result in results:
+            if result.operators is not None:
+                say(out, f"{result.path.name}: {result.operators}")
+                for rows in tables(result.operators):
+                    print_table(rows)
     for result in results:
         if result.failure:
             fail(f"{result.path}: {result.failure}")
@@ -218,6 +241,43 @@ def _check_format(artifact: Path, profile: Profile) -> None:
         raise UserError(
             f"{profile.name} runs {', '.join(profile.formats)}; {artifact} is for {target}"
         )
+
+
+def _calibrate(options: Namespace, profile: Profile, plan: Plan) -> int:
+    from rethined_export.benchmarks.calibration import calibrate
+
+    if _emulated(profile):
+        raise UserError(f"--calibrate needs wall times; {profile.id} is emulated here")
+    with stages(err) as on_stage:
+        made = calibrate(profile, options.artifacts, plan, on_stage)
+    options.calibrate.write_text(made.to_json())
+    if options.json:
+        print_json(asdict(made))
+        return 0
+    rows = [("artifact", "ms", "G instructions", "ms a G")]
+    for rates in made.rates.values():
+        rows += [(p.artifact, f"{p.ms:.1f}", f"{p.instructions / 1e9:.3f}", f"{p.rate:.1f}")
+                 for p in rates.points]  # fmt: skip
+    print_table(rows)
+    say(out, f"medians of {profile.name}, one thread; written to {options.calibrate}")
+    return 0
+
+
+def _calibration(options: Namespace, profile: Profile) -> "Calibration | None":
+    from rethined_export.benchmarks.calibration import read_calibration, usable
+    from rethined_export.converters import target_of
+
+    if options.calibration is None:
+        return None
+    if not _emulated(profile):
+        raise UserError(f"--calibration narrows an estimate; {profile.id} is measured")
+    made = read_calibration(options.calibration)
+    usable(made, options.calibration, profile, map(target_of, options.artifacts))
+    return made
+
+
+def _emulated(profile: Profile) -> bool:
+    return profile.kind == "arm64-emulator" or bool(stand_in(profile))
 
 
 def _compare(options: Namespace, plan: Plan) -> int:

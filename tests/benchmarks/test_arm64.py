@@ -50,7 +50,7 @@ def test_a_count_repeats_and_numbers_are_right(emulated: System, tmp_path: Path)
     model = small_model(tmp_path / "a b'$(x);.onnx")
     x = np.random.default_rng(1).standard_normal((256, 256)).astype(np.float32)
     np.savez(tmp_path / "inputs.npz", x=x)
-    counts = [arm64._run(emulated, tmp_path, model, "onnx") for _ in range(3)]
+    counts = [arm64.emulate(emulated, tmp_path, model, "onnx") for _ in range(3)]
     assert max(counts) - min(counts) < 0.001 * min(counts)
     assert min(counts) > 256**3 / 4  # an instruction multiplies and adds four numbers at most
     weight = onnx.numpy_helper.to_array(onnx.load(model).graph.initializer[0])
@@ -80,7 +80,7 @@ def test_wrong_numbers_on_arm64_fail(
             np.savez(folder / "outputs.npz", output=own["output"] + 1e-3)
         return 10**9
 
-    monkeypatch.setattr(arm64, "_run", wrong)
+    monkeypatch.setattr(arm64, "emulate", wrong)
     assert main([str(onnx_512), "--device", "arm64-emulator"]) == 3
     assert "differs by 1.0e-03" in capsys.readouterr().err
 

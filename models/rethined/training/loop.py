@@ -220,7 +220,9 @@ class _Stage:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._objective.parameters(), _NORM)
+        # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
+        (trained,) = (group["params"] for group in self.optimiser.param_groups)
+        nn.utils.clip_grad_norm_(trained, _NORM)
         self.optimiser.step()
         return value
 
