@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rethined_export.benchmarks.bench import Result
+from rethined_export.benchmarks.bench import SCHEMA_VERSION, Result
 from rethined_export.errors import UserError
 
 
@@ -15,7 +15,10 @@ def read_baseline(path: Path) -> dict[str, int]:
         UserError: unreadable, or without a single count.
     """
     try:
-        entries = json.loads(path.read_text())["results"]
+        document = json.loads(path.read_text())
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise UserError(f"{path} is not of schema {SCHEMA_VERSION}; make it again")
+        entries = document["results"]
         counts = {
             Path(entry["path"]).name: int(entry["instructions"])
             for entry in entries

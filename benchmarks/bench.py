@@ -34,6 +34,9 @@ from rethined_export.converters import target_of
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs import JobError, run_job
 
+#: Of the document that ``--json`` prints; a reader of another one must look again.
+SCHEMA_VERSION = 1
+
 
 @dataclass(frozen=True)
 class Result:

@@ -178,7 +178,7 @@ def _now(entry: dict[str, Any]) -> str:
 def _measure(
     options: Namespace, profile: Profile, plan: Plan, baseline: dict[str, int] | None
 ) -> int:
-    from rethined_export.benchmarks.bench import bench, profiled
+    from rethined_export.benchmarks.bench import SCHEMA_VERSION, bench, profiled
     from rethined_export.benchmarks.operators import tables
     from rethined_export.benchmarks.page import write_report
     from rethined_export.benchmarks.reports import COLUMNS, junit, markdown, row
@@ -203,7 +203,8 @@ def _measure(
             )
     if options.json:
         entries = [result.to_dict() for result in results]
-        print_json({"device": profile.id, "budget_ms": options.budget_ms, "stat": options.stat,
+        print_json({"schema_version": SCHEMA_VERSION, "device": profile.id,
+                    "budget_ms": options.budget_ms, "stat": options.stat,
                     "threads": plan.threads, "results": entries})  # fmt: skip
     else:
         print_table([COLUMNS, *(row(result) for result in results)])

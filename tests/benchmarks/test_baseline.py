@@ -53,13 +53,19 @@ def test_baselines_that_say_nothing(
 ) -> None:
     emulated[onnx_512.name] = 1000
     other = tmp_path / "other.json"
-    other.write_text(json.dumps({"results": [{"path": "other.onnx", "instructions": 5}]}))
+    other.write_text(
+        json.dumps({"schema_version": 1, "results": [{"path": "other.onnx", "instructions": 5}]})
+    )
     assert bench(onnx_512, "--baseline", str(other)) == 4
     assert "the baseline has no count of it" in capsys.readouterr().err
     for text, said in (
         ("{}", "is not what rethined-bench --json prints"),
         ("no json", "is not what rethined-bench --json prints"),
-        ('{"results": [{"path": "a", "instructions": null}]}', "holds no instruction count"),
+        (
+            '{"schema_version": 1, "results": [{"path": "a", "instructions": null}]}',
+            "holds no instruction count",
+        ),
+        ('{"schema_version": 0, "results": []}', "is not of schema 1; make it again"),
     ):
         other.write_text(text)
         assert bench(onnx_512, "--baseline", str(other)) == 2

@@ -26,6 +26,7 @@ def test_a_generous_and_an_impossible_budget(
     assert main([*options, "--budget-ms", "60000", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (result,) = document["results"]
+    assert document["schema_version"] == 1
     assert document["device"] == "host"
     assert result["runtime"] == "ONNX Runtime"
     assert result["provenance"] == "host"
