@@ -311,11 +311,11 @@ def measure_in_browser(
         times = _times(report, tab.time, warm_up, runs)
         report("comparing")
         return {
+            **times,
             "load": tab.load,
             "agent": tab.agent,
             "difference": tab.difference(photo, own, target),
-            "page_rss_bytes": tab.peak_rss_bytes(),
-            **times,
+            "peak_rss_bytes": tab.peak_rss_bytes(),  # the page's, not this process's
         }
 
 

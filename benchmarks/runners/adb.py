@@ -130,17 +130,7 @@ def _read(folder: Path) -> Measured:
     """
     try:
         told = json.loads((folder / "result.json").read_text())
-        made = Measured(
-            runtime=told["runtime"],
-            before=np.array(told["before"], np.float64),
-            inference=np.array(told["inference"], np.float64),
-            after=np.array(told["after"], np.float64),
-            load=told["load"],
-            first=told["first"],
-            warm_up=told["warm_up"],
-            peak_rss_bytes=told["peak_rss_bytes"],
-            difference=difference(folder),
-        )
+        made = Measured.of(told, told["runtime"], difference(folder))
         sound = len(made.total) > 0 and bool(np.all(made.total > 0))
     except (ValueError, KeyError, TypeError) as error:
         raise JobError("the run left a result that cannot be read", 1) from error

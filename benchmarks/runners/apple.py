@@ -3,23 +3,23 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from rethined_export.benchmarks.apple import reason_against
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners.types import Measured, Plan, ToolRun
+from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless, ToolRun
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.jobs import run_job
 
 
-class AppleRunner:
+class AppleRunner(Stateless):
     """Runs artifacts one after the other, each in a fresh process."""
 
     provenance: Provenance
 
     def __init__(self, profile: Profile) -> None:
+        super().__init__(profile)
         self._model = profile.model
         self.provenance = "on-device" if profile.model else "host"
 
@@ -27,12 +27,6 @@ class AppleRunner:
     def unreachable(profile: Profile) -> str:
         """Why it cannot run now; empty if it can."""
         return reason_against(profile.model)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        return None
 
     def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured | ToolRun:
         """Measure one artifact, and compare its output on a photo with that of this Mac's CPU.
@@ -54,25 +48,14 @@ class AppleRunner:
             told = run_job("measure_on_apple", job, tell)
         units = ", ".join(f"{name} {count}" for name, count in told["units"].items())
         runtime = f"Core ML on {told['where']} (operators: {units})"
-        inference = np.array(told["inference"])
         if self._model:
             return ToolRun(
                 runtime=runtime,
-                inference=inference,
+                inference=np.array(told["inference"]),
                 load=told["load"],
                 first=None,
                 warm_up=told["warm_up"],
                 peak_rss_bytes=None,
                 difference=told["difference"],
             )
-        return Measured(
-            runtime=runtime,
-            before=np.array(told["before"]),
-            inference=inference,
-            after=np.array(told["after"]),
-            load=told["load"],
-            first=told["first"],
-            warm_up=told["warm_up"],
-            peak_rss_bytes=told["peak_rss_bytes"],
-            difference=told["difference"],
-        )
+        return Measured.of(told, runtime, told["difference"])

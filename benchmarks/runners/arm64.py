@@ -8,13 +8,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan
+from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan, Stateless
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs import JobError, last_line, run_job
@@ -25,24 +24,15 @@ _RUNS = 2
 _TIME_LIMIT_S = 900.0
 
 
-class Arm64Runner:
+class Arm64Runner(Stateless):
     """Runs whole artifacts in the emulator, one after the other, on a photo."""
 
     provenance: Provenance = "emulated"
-
-    def __init__(self, _profile: Profile) -> None:
-        return
 
     @staticmethod
     def unreachable(_profile: Profile) -> str:
         """Why it cannot run now; empty if it can."""
         return missing()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        return None
 
     def run(self, artifact: Path, _plan: Plan, tell: Callable[[str], None]) -> Counted:
         """Run an artifact natively and in the emulator, compare, and count instructions.

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
-
-import numpy as np
 
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners.types import Measured, Plan
+from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.jobs import run_job
 
@@ -15,24 +12,15 @@ from rethined_export.jobs import run_job
 _TIME_LIMIT_S = 600.0
 
 
-class HostRunner:
+class HostRunner(Stateless):
     """Runs artifacts here, one after the other."""
 
     provenance: Provenance = "host"
-
-    def __init__(self, _profile: Profile) -> None:
-        return
 
     @staticmethod
     def unreachable(_profile: Profile) -> str:
         """This machine is always there."""
         return ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        return None
 
     def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured:
         """Measure one artifact.
@@ -47,13 +35,4 @@ class HostRunner:
             "runs": plan.runs,
         }
         told = run_job("measure", job, tell, time_limit_s=_TIME_LIMIT_S)
-        return Measured(
-            runtime=told["runtime"],
-            before=np.array(told["before"]),
-            inference=np.array(told["inference"]),
-            after=np.array(told["after"]),
-            load=told["load"],
-            first=told["first"],
-            warm_up=told["warm_up"],
-            peak_rss_bytes=told["peak_rss_bytes"],
-        )
+        return Measured.of(told, told["runtime"])

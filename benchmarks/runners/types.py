@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,19 @@ class Measured:
     peak_rss_bytes: int
     difference: float | None = None
     device: DeviceState | None = None
+
+    @classmethod
+    def of(cls, told: dict[str, Any], runtime: str, difference: float | None = None) -> Self:
+        """What a process that timed fills tells as JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing, or is no number.
+        """
+        parts: dict[str, Any] = {
+            n: np.array(told[n], np.float64) for n in ("before", "inference", "after")
+        }
+        rest = {n: told[n] for n in ("load", "first", "warm_up", "peak_rss_bytes")}
+        return cls(runtime=runtime, **parts, **rest, difference=difference)
 
     @property
     def total(self) -> npt.NDArray[np.float64]:
@@ -157,3 +170,16 @@ class Runner(Protocol):
 
     def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Made:
         """Measure one artifact, telling each stage."""
+
+
+class Stateless:
+    """What a runner is that keeps nothing, here or on its device, between runs."""
+
+    def __init__(self, _profile: Profile) -> None:
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        return None

@@ -98,18 +98,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     profile = profiles[choose("--device", options.device, profiles)]
     if reason := unreachable(profile):
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
-    for artifact in options.artifacts:
-        _check_format(artifact, profile)
-    if options.tool and profile.kind != "adb":
-        raise UserError(f"--tool runs on devices over adb; {profile.name} is none")
+    _check_for(profile, options)
     on_device = profile.kind == "adb" and not stand_in(profile)
     threads = options.threads or (_cores(profile) if on_device else worker_threads())
     plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    if baseline is not None and not _emulated(profile):
-        raise UserError("--baseline compares instruction counts, which only emulated runs have")
-    if options.profile and profile.kind != "host":
-        raise UserError(f"--profile runs on this machine (--device host), not on {profile.id}")
     if options.compare:
         return _compare(options, plan)
     if options.calibrate is not None:
@@ -134,6 +127,18 @@ def _check(options: Namespace) -> None:
 def _cores(profile: Profile) -> int:
     """All of a device's cores, or one where its profile lists none."""
     return sum(cores.count for cores in profile.cores) or 1
+
+
+def _check_for(profile: Profile, options: Namespace) -> None:
+    """Refuse what means nothing on this device."""
+    if options.tool and profile.kind != "adb":
+        raise UserError(f"--tool runs on devices over adb; {profile.name} is none")
+    if options.baseline is not None and not _emulated(profile):
+        raise UserError("--baseline compares instruction counts, which only emulated runs have")
+    if options.profile and profile.kind != "host":
+        raise UserError(f"--profile runs on this machine (--device host), not on {profile.id}")
+    for artifact in options.artifacts:
+        _check_format(artifact, profile)
 
 
 def share(text: str) -> float:
