@@ -13,7 +13,7 @@ _FLOOR = 1e-4
 #: Energy of a patch that counts as flat: one of 255 levels.
 _FLAT = (1 / 255) ** 2
 #: How much a wrong amount of texture costs against wrong pixels: see the curve in
-#: models/weights/rethined-mobile-quality.md.
+#: docs/method-questions.md.
 _TEXTURE = 0.5
 
 
