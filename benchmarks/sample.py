@@ -1,10 +1,13 @@
-"""A real photo, and what this machine makes of it with an artifact."""
+"""A real photo, what this machine makes of it with an artifact, and how far a device is off."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from rethined_export.jobs import JobError
 
 Pixels = npt.NDArray[np.float32]
 
@@ -30,3 +33,21 @@ def channels_last(image: Pixels, target: str) -> Pixels:
     """``[1, C, H, W]``, or ``[1, H, W, C]`` of TFLite, as ``[H, W, C]``."""
     image = image[0]
     return image if target == "tflite" else image.transpose(1, 2, 0)
+
+
+def difference(folder: Path) -> float:
+    """Largest absolute difference between ``output`` of ``outputs.npz`` and of ``own.npz``.
+
+    Raises:
+        JobError: the first is unreadable, or of another shape.
+    """
+    with np.load(folder / "own.npz") as stored:
+        own = stored["output"]
+    try:
+        with np.load(folder / "outputs.npz") as stored:
+            made = stored["output"]
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        raise JobError("the outputs that the run left cannot be read", 1) from error
+    if made.shape != own.shape:
+        raise JobError(f"the run's output is {made.shape}, this machine's is {own.shape}", 1)
+    return float(np.abs(made - own).max())

@@ -1,11 +1,7 @@
-"""One run of a program in our folder on a device, within a time, and a look at its numbers."""
+"""One run of a program in our folder on a device, within a time."""
 
 import signal
 from collections.abc import Sequence
-from pathlib import Path
-from zipfile import BadZipFile
-
-import numpy as np
 
 from rethined_export.benchmarks.adb.client import Device, Done
 from rethined_export.jobs import JobError, last_line
@@ -47,21 +43,3 @@ def _how(code: int) -> str:
     if code > 128 and code - 128 in set(signal.Signals):
         return f"crashed ({signal.Signals(code - 128).name})"
     return f"ended with {code}"
-
-
-def difference(folder: Path) -> float:
-    """Largest absolute difference between ``output`` of ``outputs.npz`` and of ``own.npz``.
-
-    Raises:
-        JobError: the first is unreadable, or of another shape.
-    """
-    with np.load(folder / "own.npz") as stored:
-        own = stored["output"]
-    try:
-        with np.load(folder / "outputs.npz") as stored:
-            made = stored["output"]
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-        raise JobError("the outputs that the run left cannot be read", 1) from error
-    if made.shape != own.shape:
-        raise JobError(f"the run's output is {made.shape}, this machine's is {own.shape}", 1)
-    return float(np.abs(made - own).max())

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.benchmarks.adb.client import Device, Done
-from rethined_export.benchmarks.adb.job import difference, run_here
+from rethined_export.benchmarks.adb.job import run_here
 from rethined_export.benchmarks.cache import cache
 from rethined_export.benchmarks.runners.types import Plan, Spread, ToolRun
+from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.timing import RUNS, SECONDS
 from rethined_export.errors import UserError
 from rethined_export.jobs import JobError, last_line

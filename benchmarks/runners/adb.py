@@ -17,11 +17,12 @@ import numpy as np
 from rethined_export.benchmarks import adb, timing
 from rethined_export.benchmarks.adb import tools
 from rethined_export.benchmarks.adb.client import Device, find
-from rethined_export.benchmarks.adb.job import difference, run_here
+from rethined_export.benchmarks.adb.job import run_here
 from rethined_export.benchmarks.adb.lease import leased
 from rethined_export.benchmarks.adb.state import DeviceState, cores, moment
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, ToolRun
+from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.subjects import COVER, noise_photo
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of

@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan, Stateless
+from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs import JobError, last_line, run_job
@@ -48,9 +47,7 @@ class Arm64Runner(Stateless):
             run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
             tell("emulating")
             instructions = emulate(emulated, folder, artifact, target)
-            with np.load(folder / "outputs.npz") as made, np.load(folder / "own.npz") as own:
-                difference = float(np.abs(made["output"] - own["output"]).max())
-        return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference)
+            return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference(folder))
 
 
 def emulate(emulated: System, folder: Path, artifact: Path, target: str) -> int:

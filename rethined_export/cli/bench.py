@@ -159,11 +159,12 @@ def _list(profiles: dict[str, Profile], as_json: bool) -> None:
             "name": profile.name,
             "formats": list(profile.formats),
             "reached": profile.reached,
-            "reachable": not unreachable(profile),
-            "why_not": unreachable(profile) or None,
+            "reachable": not why_not,
+            "why_not": why_not or None,
             "stand_in": stand_in(profile) or None,
         }
         for profile in profiles.values()
+        for why_not in (unreachable(profile),)  # asks the device
     ]
     if as_json:
         print_json({"devices": entries})
