@@ -24,6 +24,7 @@ from rethined_export.benchmarks.adb.lease import leased
 from rethined_export.benchmarks.arm64.system import build
 from rethined_export.benchmarks.runners import adb
 from rethined_export.benchmarks.runners.types import Spread
+from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.verdict import judge_inference
 from rethined_export.cli.bench import main
 from rethined_export.converters.types import Program
@@ -188,10 +189,10 @@ def test_outputs_side_by_side(tmp_path: Path, output: np.ndarray, said: str | No
     np.savez(tmp_path / "own.npz", output=np.full((1, 3, 4, 4), 0.25))
     np.savez(tmp_path / "outputs.npz", output=output)
     if said is None:
-        assert job.difference(tmp_path) == 0.25
+        assert difference(tmp_path) == 0.25
         return
     with pytest.raises(JobError, match=said):
-        job.difference(tmp_path)
+        difference(tmp_path)
 
 
 def test_benchmark_model_on_a_phone(
