@@ -161,12 +161,7 @@ class Square:
     def paste(self, tokens: Ints, patches: Floats) -> None:
         """Write the hole's pixels of some tokens, ``[M, p, 3, p]``, into the photo."""
         size = self.size
-        lines = patches.reshape(-1, 3, size)
-        if self.full != 1:
-            lines = lines * np.float32(self.full)
-            np.clip(lines, 0, self.full, out=lines)
-            np.rint(lines, out=lines)
-        planes = lines.astype(self.photo.dtype, copy=False)
+        planes = _as_stored(patches.reshape(-1, 3 * size), self.photo.dtype).reshape(-1, 3, size)
         pixels = cv2.merge([planes[:, channel] for channel in range(3)])
         pixels = pixels.reshape(-1, size, size, 3)
         height, width = self.hole.shape
@@ -351,11 +346,21 @@ def _mean(strip: Pixels, scale: int) -> Floats:
     # Sums of at most 16 pixels: no type overflows.
     exact = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}.get(strip.dtype)
     lines = np.ascontiguousarray(strip).reshape(height, scale, width * 3)
-    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).reshape(height, width, 3)
-    small = cv2.resize(
-        summed.astype(np.float32), (width // scale, height), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(small * np.float32(1 / scale), np.float32)
+    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).astype(np.float32)
+    # Every s pixels of a line by the same matrix: sums of integers stay below 2^24, so exact.
+    channels = np.tile(np.eye(3, dtype=np.float32), (scale, 1))
+    small = np.asarray(cv2.gemm(summed.reshape(-1, scale * 3), channels, 1, np.empty(0), 0))
+    return np.asarray(small.reshape(height, -1, 3) * np.float32(1 / scale**2), np.float32)
+
+
+def _as_stored(values: Floats, kind: np.dtype[Any]) -> Pixels:
+    """Values in [0, 1] and a little beyond as a photo holds them: rounded half to even, clipped."""
+    if kind == np.float32:
+        return values
+    depth = cv2.CV_8U if kind == np.uint8 else cv2.CV_16U
+    full = float(np.iinfo(kind).max)
+    # All in one pass; the second summand is there because OpenCV asks for one.
+    return np.asarray(cv2.addWeighted(values, full, values, 0, 0, dtype=depth))
 
 
 def _any(flags: Bools, size: int) -> Bools:

@@ -37,9 +37,11 @@ def push_pull(x: Tensor, mask: Tensor) -> Tensor:
         above = fill
         if step > 0:
             above = F.interpolate(fill, scale_factor=2.0, mode="bilinear", align_corners=False)
-        own = colour / known.clamp(min=_LEAST)
-        trust = (known / _TRUSTED).clamp(max=1)
-        kept, open_ = trust * own, 1 - trust
+        if colour is x:  # every pixel is known or zero: nothing to divide or to trust
+            kept, open_ = x, mask
+        else:
+            trust = (known / _TRUSTED).clamp(max=1)
+            kept, open_ = trust * (colour / known.clamp(min=_LEAST)), 1 - trust
         fill = kept + open_ * above
         if colour.shape[-1] <= _SMOOTHED:
             for _ in range(_SWEEPS):

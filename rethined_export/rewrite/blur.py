@@ -1,5 +1,6 @@
 """Gaussian blur as two one-dimensional depthwise convolutions: 14 multiply-adds, not 49."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,5 +20,16 @@ class SeparableBlur(nn.Module):
         self.register_buffer("columns", taps.reshape(1, 1, 1, -1).repeat(3, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="reflect")
-        return F.conv2d(F.conv2d(padded, self.rows, groups=3), self.columns, groups=3)
+        tall = F.conv2d(_reflect(x, 2), self.rows, groups=3)
+        return F.conv2d(_reflect(tall, 3), self.columns, groups=3)
+
+
+def _reflect(x: Tensor, axis: int) -> Tensor:
+    """``F.pad(mode="reflect")`` along one axis, put together from slices.
+
+    LiteRT pads so one value at a time: that took a seventh of the whole program.
+    """
+    halo, last = BLUR_SIDE // 2, x.shape[axis] - 1
+    before = [x.narrow(axis, place, 1) for place in range(halo, 0, -1)]
+    after = [x.narrow(axis, last - place, 1) for place in range(1, halo + 1)]
+    return torch.cat([*before, x, *after], dim=axis)
