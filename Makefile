@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo emulator browser test test-slow check format bench-export bench-scaling \
-	bench-method bench-estimator bench-overhead lock clean
+	bench-method bench-training bench-estimator bench-overhead lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/re
 
 bench-method: $(READY) ## the shipped network, one thing of the method changed: docs/method-questions.md
 	$(BIN)/python -m rethined_export.quality.questions
+
+bench-training: $(READY) ## short trainings that differ in one thing: docs/training-questions.md
+	$(BIN)/python -m rethined_export.quality.trained_questions
 
 bench-estimator: $(READY) emulator ## estimates against measurements, graph by graph: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.estimator

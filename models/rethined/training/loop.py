@@ -104,6 +104,41 @@ class Objective(nn.Module):
         return hole_error(painted.float(), batch.image, batch.mask)
 
 
+class Descent:
+    """A stage's loss, brought down a batch at a time.
+
+    Args:
+        model: trained in place. world: processes that share each batch.
+    """
+
+    def __init__(self, model: Rethined, stage: Stage, bf16: bool, world: int = 1) -> None:
+        self._stage = stage
+        self._objective: nn.Module = Objective(model, stage, bf16)
+        self.optimiser = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], lr=stage.rate, betas=_BETAS
+        )
+        if world > 1:
+            self._objective = DistributedDataParallel(self._objective)
+
+    def step(self, number: int, batch: Batch) -> float:
+        """The loss of a batch, the stage's ``number``-th from 1; the model is better for it.
+
+        Where the loss is not a finite number the model stays as it is.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._stage.rate * _schedule(number, self._stage.steps)
+        loss = self._objective(batch)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
+            (trained,) = (group["params"] for group in self.optimiser.param_groups)
+            nn.utils.clip_grad_norm_(trained, _NORM)
+            self.optimiser.step()
+        return value
+
+
 def train(
     settings: Settings,
     images: Images,
@@ -171,14 +206,8 @@ class _Stage:
         self._journal, self._tell = journal, tell
         if self._stage.batch % where.world:
             raise TrainingError(f"batch {self._stage.batch} is no multiple of {where.world}")
-        self._objective: nn.Module = Objective(model, self._stage, settings.precision == "bf16")
-        self.optimiser = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=self._stage.rate,
-            betas=_BETAS,
-        )
-        if where.world > 1:
-            self._objective = DistributedDataParallel(self._objective)
+        self._descent = Descent(model, self._stage, settings.precision == "bf16", where.world)
+        self.optimiser = self._descent.optimiser
 
     def run(self, samples: Samples, done: int, workers: int) -> None:
         """The steps from ``done`` to the stage's last."""
@@ -208,22 +237,13 @@ class _Stage:
         yield from loader
 
     def _step(self, step: int, batch: Batch) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._stage.rate * _schedule(step - self._first, self._stage.steps)
-        loss = self._objective(batch)
-        value = float(loss.detach())
+        value = self._descent.step(step - self._first, batch)
         if not math.isfinite(value):
             raise DivergedError(
                 f"loss is {value} at step {step} (seed {self._settings.seed}, "
                 f"batch of {self._stage.batch} at {self._stage.side}); "
                 f"{self._folder / CHECKPOINT} is from before: lower the rate of this stage"
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
-        (trained,) = (group["params"] for group in self.optimiser.param_groups)
-        nn.utils.clip_grad_norm_(trained, _NORM)
-        self.optimiser.step()
         return value
 
     @torch.no_grad()

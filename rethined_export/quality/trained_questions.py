@@ -1,0 +1,205 @@
+"""Questions about the method that only training answers: short runs that differ in one thing.
+
+Run by ``make bench-training``. Coarse models learn from scratch at 128 px, attention on top of the
+shipped coarse model; every run of a table sees the same batches. All are too short to be good: read
+them against each other. The tables go to ``docs/training-questions.md``.
+"""
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from rethined_export.models.rethined import Rethined
+from rethined_export.models.rethined.config import Start
+from rethined_export.models.rethined.initialise import untrained
+from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.models.rethined.training.images import Images, procedural_pool
+from rethined_export.models.rethined.training.loop import Descent
+from rethined_export.models.rethined.training.samples import Samples, collate
+from rethined_export.models.rethined.training.settings import Settings, Stage
+from rethined_export.models.rethined.training.start import new_model
+from rethined_export.quality.attention import mass_kept
+from rethined_export.quality.metrics import Figures, measure
+from rethined_export.quality.scenes import Case, bundled
+from rethined_export.weights import load_weights
+
+TABLE = Path("docs/training-questions.md")
+_COARSE = Stage("coarse", side=128, batch=16, steps=600, rate=2e-3)
+_ATTENTION = Stage("attention", side=512, batch=2, steps=200, rate=1e-3)
+_IMAGES, _SEED = 1000, 0
+_KINDS = ("thick", "thin")
+
+
+@dataclass(frozen=True)
+class CoarseRun:
+    """A coarse model.
+
+    Attributes:
+        start: what it is given in the hole. sees_mask: whether it is told where the hole is.
+    """
+
+    answer: str
+    start: Start = "push-pull"
+    sees_mask: bool = True
+
+
+@dataclass(frozen=True)
+class AttentionRun:
+    """Attention on the shipped coarse model: what its configuration changes, and whether it learns.
+
+    A coherence layer has no loss of its own here; it is set as near to the identity as it can be.
+    """
+
+    answer: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+COARSE_RUNS = (
+    CoarseRun("push–pull fill and mask (shipped)"),
+    CoarseRun("push–pull fill, mask hidden", sees_mask=False),
+    CoarseRun("zeros, as published", start="zeros"),
+)
+ATTENTION_RUNS = (
+    AttentionRun("stage 2 (stride 8), d_k = 64 (shipped)"),
+    AttentionRun("features of stage 1 (stride 4)", {"feature_stage": 1}),
+    AttentionRun("features of stage 3 (stride 16)", {"feature_stage": 3}),
+    AttentionRun("d_k = 16", {"d_k": 16}),
+    AttentionRun("d_k = 256", {"d_k": 256}),
+    AttentionRun("coherence layer, near identity", {"coherence": True}),
+)
+
+
+def fit(model: Rethined, stage: Stage, images: Images) -> None:
+    """Train a part of a model, in place; it ends in eval mode."""
+    samples = Subset(Samples(images, stage.side, _SEED), range(stage.steps * stage.batch))
+    loader = DataLoader(samples, stage.batch, num_workers=1, collate_fn=collate)
+    descent = Descent(model, stage, bf16=True)
+    for number, batch in enumerate(loader, 1):
+        descent.step(number, batch)
+    model.eval().requires_grad_(False)
+
+
+def coarse_model(run: CoarseRun, images: Images) -> nn.Module:
+    """A coarse model trained for a run."""
+    model = new_model(Settings((_COARSE,), start=run.start, branches=1, seed=_SEED))
+    if not run.sees_mask:
+        model.coarse_model.model.register_forward_pre_hook(_hide_mask)
+    fit(model, _COARSE, images)
+    return model.coarse_model
+
+
+def _hide_mask(_encoder: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """The encoder's fourth channel, everywhere known."""
+    (x,) = inputs
+    return (torch.cat([x[:, :3], torch.zeros_like(x[:, 3:])], dim=1),)
+
+
+def whole_model(run: AttentionRun, shipped: Rethined, images: Images) -> Rethined:
+    """The shipped coarse model under attention trained for a run."""
+    config = dataclasses.replace(shipped.config, **run.changes)
+    torch.manual_seed(_SEED)
+    model = Rethined(config)
+    model.coarse_model = shipped.coarse_model
+    if config.coherence:
+        model.generator.final_conv = untrained(config).generator.final_conv
+    fit(model, _ATTENTION, images)
+    return model
+
+
+@torch.no_grad()
+def judge_coarse(coarse: nn.Module, case: Case) -> tuple[Figures, Figures]:
+    """What it paints, and the plain fill."""
+    known = case.image * (1 - case.mask)
+    painted, _ = coarse(known, case.mask)
+    made = known + case.mask * painted.clamp(0, 1)
+    fill = push_pull(known, case.mask)
+    return measure(made, case.image, case.mask), measure(fill, case.image, case.mask)
+
+
+@torch.no_grad()
+def judge_whole(model: Rethined, case: Case) -> Figures:
+    """The photo filled with one key a token."""
+    made = model(case.image, case.mask, top_k=1).output.clamp(0, 1)
+    return measure(made, case.image, case.mask)
+
+
+def coarse_row(run: CoarseRun, coarse: nn.Module, cases: list[Case]) -> str:
+    """A line of the first table."""
+    cells = [run.answer]
+    for kind in _KINDS:
+        judged = [judge_coarse(coarse, case) for case in cases if case.kind == kind]
+        psnr, plain, bpe = (
+            float(np.mean([getattr(pair[place], name) for pair in judged]))
+            for place, name in ((0, "psnr_hole"), (1, "psnr_hole"), (0, "bpe"))
+        )
+        cells += [f"{psnr:.2f} ({psnr - plain:+.2f})", f"{bpe:.4f}"]
+    return _line(cells)
+
+
+def attention_row(run: AttentionRun, model: Rethined, low: list[Case], cases: list[Case]) -> str:
+    """A line of the second table; attention itself is judged at ``low``, 512²."""
+    cells = [run.answer]
+    for kind in _KINDS:
+        judged = [judge_whole(model, case) for case in cases if case.kind == kind]
+        psnr, texture, bpe = (
+            float(np.mean([getattr(one, name) for one in judged]))
+            for name in ("psnr_hole", "texture", "bpe")
+        )
+        cells += [f"{psnr:.2f}", f"{texture:.2f}", f"{bpe:.4f}"]
+    return _line([*cells, f"{mass_kept(model, low)[1]:.0%}"])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Train and judge every run, and write the tables."""
+    images = procedural_pool(Path("build/questions"), _SEED, _IMAGES, 2, lambda _: None)
+    low, large = (list(bundled().cases(side, _SEED)) for side in (512, 1024))
+    shipped = load_weights(None, "mobile", "paper").model
+    lines = [
+        "# The method, trained one way and another",
+        "",
+        "`make bench-training`: short runs on procedural images, judged on the bundled photos, "
+        "holes of seed 0. All are far shorter than the training of the shipped weights: read the "
+        "lines of a table against each other. Hole PSNR in dB.",
+        "",
+        "## What the coarse model is given",
+        "",
+        f"{_COARSE.steps} steps of {_COARSE.batch} crops of {_COARSE.side} px, from scratch; at "
+        "512². In brackets: against the plain push–pull fill.",
+        "",
+        "| given | thick: PSNR | BPE | thin: PSNR | BPE |",
+        "|---|---|---|---|---|",
+    ]
+    for coarse_run in COARSE_RUNS:
+        print(coarse_run.answer, file=sys.stderr, flush=True)
+        lines.append(coarse_row(coarse_run, coarse_model(coarse_run, images), low))
+    lines += [
+        "",
+        "## What attention compares",
+        "",
+        f"{_ATTENTION.steps} steps of {_ATTENTION.batch} images on the shipped coarse model; "
+        "k = 1 at 1024². The last column is the share of the attention that one key keeps.",
+        "",
+        "| | thick: PSNR | texture | BPE | thin: PSNR | texture | BPE | kept |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for attention_run in ATTENTION_RUNS:
+        print(attention_run.answer, file=sys.stderr, flush=True)
+        model = whole_model(attention_run, shipped, images)
+        lines.append(attention_row(attention_run, model, low, large))
+    TABLE.write_text("\n".join([*lines, ""]))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
