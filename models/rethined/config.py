@@ -82,7 +82,7 @@ PRESETS: dict[str, RethinedConfig] = {
         decoder="separable",
         decoder_widths=(192, 128, 64, 24),
         feature_stage=2,
-        d_k=64,
+        d_k=16,
     ),
     "paper": RethinedConfig(
         preset="paper",

@@ -19,6 +19,7 @@ from rethined_export.models.rethined.training.masks import (
     training_hole,
 )
 from rethined_export.models.rethined.training.procedural import scene
+from rethined_export.models.rethined.training.procedural.night import night
 from rethined_export.models.rethined.training.samples import Samples, collate
 from rethined_export.models.rethined.training.settings import TrainingError
 
@@ -42,6 +43,13 @@ def test_images_are_neither_flat_nor_white_noise() -> None:
     steps = np.abs(np.diff(images, axis=2)).mean()
     far = np.abs(images[:, :, 32:] - images[:, :, :-32]).mean()
     assert steps < far / 2  # neighbours are alike, as in photographs
+
+
+def test_nights_are_dark_with_lights() -> None:
+    for seed in range(8):
+        brightness = night(np.random.default_rng(seed), 512).max(axis=2)
+        assert np.median(brightness) < 0.4
+        assert brightness.max() > 4 * np.median(brightness)
 
 
 def test_procedural_images_read_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

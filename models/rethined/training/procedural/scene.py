@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.models.rethined.training.procedural.camera import light, shoot
+from rethined_export.models.rethined.training.procedural.night import night
 from rethined_export.models.rethined.training.procedural.noise import Floats, field, palette
 from rethined_export.models.rethined.training.procedural.shapes import (
     Paint,
@@ -12,6 +13,9 @@ from rethined_export.models.rethined.training.procedural.shapes import (
     regions,
 )
 from rethined_export.models.rethined.training.procedural.textures import in_perspective, texture
+
+#: Share of images that are taken in the dark.
+_NIGHTS = 0.07
 
 
 def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
@@ -24,6 +28,14 @@ def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
         RGB ``[side, side, 3]``.
     """
     random = np.random.default_rng(seed)
+    canvas = night(random, side) if random.random() < _NIGHTS else _day(random, side)
+    if random.random() < 0.15:  # black and white film
+        canvas = np.repeat(canvas.mean(2, keepdims=True), 3, axis=2)
+    return np.round(shoot(random, canvas) * 255).astype(np.uint8)
+
+
+def _day(random: np.random.Generator, side: int) -> Floats:
+    """Textures, surfaces and objects under uneven light."""
     colours = palette(random, int(random.integers(3, 9)))
     canvas = _ground(random, side, colours[0])
     kind = random.random()
@@ -40,9 +52,7 @@ def scene(seed: tuple[int, ...], side: int) -> npt.NDArray[np.uint8]:
         if random.random() < 0.3:
             lines(random, canvas)
     light(random, canvas)
-    if random.random() < 0.15:  # black and white film
-        canvas = np.repeat(canvas.mean(2, keepdims=True), 3, axis=2)
-    return np.round(shoot(random, canvas) * 255).astype(np.uint8)
+    return canvas
 
 
 def _ground(random: np.random.Generator, side: int, colour: Floats) -> Floats:
