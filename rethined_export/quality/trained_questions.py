@@ -52,9 +52,11 @@ class CoarseRun:
 
 @dataclass(frozen=True)
 class AttentionRun:
-    """Attention on the shipped coarse model: what its configuration changes, and whether it learns.
+    """Attention on the shipped coarse model.
 
-    A coherence layer has no loss of its own here; it is set as near to the identity as it can be.
+    Attributes:
+        changes: to the shipped configuration. A coherence layer, which no loss here trains, is set
+            near the identity.
     """
 
     answer: str
