@@ -346,11 +346,11 @@ def _mean(strip: Pixels, scale: int) -> Floats:
     # Sums of at most 16 pixels: no type overflows.
     exact = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}.get(strip.dtype)
     lines = np.ascontiguousarray(strip).reshape(height, scale, width * 3)
-    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).astype(np.float32)
-    # Every s pixels of a line by the same matrix: sums of integers stay below 2^24, so exact.
-    channels = np.tile(np.eye(3, dtype=np.float32), (scale, 1))
-    small = np.asarray(cv2.gemm(summed.reshape(-1, scale * 3), channels, 1, np.empty(0), 0))
-    return np.asarray(small.reshape(height, -1, 3) * np.float32(1 / scale**2), np.float32)
+    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).reshape(height, width, 3)
+    small = cv2.resize(
+        summed.astype(np.float32), (width // scale, height), interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(small * np.float32(1 / scale), np.float32)
 
 
 def _as_stored(values: Floats, kind: np.dtype[Any]) -> Pixels:
