@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from rethined_export.artifacts import ExportSpec
 from rethined_export.cli import export as export_cli
 from rethined_export.fill import filler
 from rethined_export.inpaint import inpaint
@@ -15,16 +16,22 @@ from rethined_export.scenes import free_form_mask, photo_path
 
 SIDE = 2048
 PHOTO = "retina"
-TARGETS = {"torch": None, "ONNX": ".onnx", "TFLite": ".tflite", "Core ML": ".mlpackage"}
+RUNTIMES = {"torch": None, "ONNX": "onnx", "TFLite": "tflite", "Core ML": "coreml"}
 #: A difference of one level in 255 shows as this many.
 GAIN = 64
+#: Rounding to 8 bits may turn a difference of 1e-6 into one level; more is a wrong artifact.
+_LEVELS = 1
 _CELL = 640
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def main(folder: Path) -> int:
-    """Run the demo into a folder; returns the exit code of the export."""
+    """Run the demo into a folder.
+
+    Returns:
+        The exit code of the export, or 3 if a picture differs from torch's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     code = export_cli.main(["--hr", str(SIDE), "--output", str(folder), "--overwrite"])
     if code:
@@ -37,8 +44,12 @@ def main(folder: Path) -> int:
     Image.fromarray(strokes.astype(np.uint8) * 255).save(mask)
     hole = read_mask(mask).hole
     filled: dict[str, Path] = {}
-    for name, suffix in TARGETS.items():
-        artifact = None if suffix is None else next(folder.glob(f"*{suffix}"))
+    for name, target in RUNTIMES.items():
+        artifact = None
+        if target is not None:
+            # By name: the folder may hold what another demo left.
+            spec = ExportSpec(target, "mobile", "paper", SIDE, "gather", 1, None)
+            artifact = folder / spec.file_name()
         filled[name] = folder / f"filled-{name.lower().replace(' ', '')}.png"
 
         def show(stage: str, name: str = name) -> None:
@@ -47,19 +58,31 @@ def main(folder: Path) -> int:
         photo = read_photo(image)
         write_photo(inpaint(photo, hole, filler(artifact, SIDE, show), SIDE), filled[name])
     sheet = folder / "contact-sheet.png"
-    contact_sheet(image, mask, filled).save(sheet)
+    results = {name: read_photo(path).pixels for name, path in filled.items()}
+    difference = from_torch(results)
+    contact_sheet(original, hole, results, difference).save(sheet)
     print(f"contact sheet: {sheet}")
+    if difference.max() > _LEVELS:
+        print(f"a picture differs from torch's by {difference.max()} of 255", file=sys.stderr)
+        return 3
     return 0
 
 
-def contact_sheet(image: Path, mask: Path, filled: dict[str, Path]) -> Image.Image:
-    """Input, mask, each result, and the largest difference of any result from torch, amplified."""
-    photo, hole = read_photo(image).pixels, read_mask(mask).hole
-    results = {name: read_photo(path).pixels for name, path in filled.items()}
+def from_torch(results: dict[str, Pixels]) -> Pixels:
+    """Largest difference of any result from torch's, for each value."""
     reference = results["torch"].astype(np.int16)
     others = [pixels for name, pixels in results.items() if name != "torch"]
-    difference = np.max([np.abs(pixels - reference) for pixels in others], axis=0)
-    amplified = np.clip(difference * GAIN, 0, 255).astype(np.uint8)
+    return np.asarray(np.max([np.abs(x - reference) for x in others], axis=0), np.uint8)
+
+
+def contact_sheet(
+    photo: Pixels,
+    hole: npt.NDArray[np.bool_],
+    results: dict[str, Pixels],
+    difference: Pixels,
+) -> Image.Image:
+    """Input, mask, each result, and their largest difference from torch, amplified."""
+    amplified = np.clip(difference.astype(np.int16) * GAIN, 0, 255).astype(np.uint8)
     cells = {
         "input": photo,
         "mask": np.repeat(hole[:, :, None].astype(np.uint8) * 255, 3, axis=2),
