@@ -161,7 +161,7 @@ class Square:
     def paste(self, tokens: Ints, patches: Floats) -> None:
         """Write the hole's pixels of some tokens, ``[M, p, 3, p]``, into the photo."""
         size = self.size
-        planes = _as_stored(patches.reshape(-1, 3 * size), self.photo.dtype).reshape(-1, 3, size)
+        planes = self._as_stored(patches.reshape(-1, 3 * size)).reshape(-1, 3, size)
         pixels = cv2.merge([planes[:, channel] for channel in range(3)])
         pixels = pixels.reshape(-1, size, size, 3)
         height, width = self.hole.shape
@@ -173,6 +173,15 @@ class Square:
             target = self.photo[rows, columns]
             if target.size:  # a token may lie wholly beyond the photo
                 cv2.copyTo(pixels[place][down, across], flags[rows, columns], target)
+
+    def _as_stored(self, values: Floats) -> Pixels:
+        """Values near [0, 1] as the photo holds them: rounded half to even, clipped."""
+        depth = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
+        if self.photo.dtype not in depth:
+            return values
+        # All in one pass; the second summand is there because OpenCV asks for one.
+        made = cv2.addWeighted(values, self.full, values, 0, 0, dtype=depth[self.photo.dtype])
+        return np.asarray(made)
 
     def _places(self, tokens: Ints) -> tuple[Ints, Ints]:
         """Photo row and column at which the patches of tokens begin."""
@@ -351,16 +360,6 @@ def _mean(strip: Pixels, scale: int) -> Floats:
         summed.astype(np.float32), (width // scale, height), interpolation=cv2.INTER_AREA
     )
     return np.asarray(small * np.float32(1 / scale), np.float32)
-
-
-def _as_stored(values: Floats, kind: np.dtype[Any]) -> Pixels:
-    """Values in [0, 1] and a little beyond as a photo holds them: rounded half to even, clipped."""
-    if kind == np.float32:
-        return values
-    depth = cv2.CV_8U if kind == np.uint8 else cv2.CV_16U
-    full = float(np.iinfo(kind).max)
-    # All in one pass; the second summand is there because OpenCV asks for one.
-    return np.asarray(cv2.addWeighted(values, full, values, 0, 0, dtype=depth))
 
 
 def _any(flags: Bools, size: int) -> Bools:

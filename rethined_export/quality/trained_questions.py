@@ -7,7 +7,7 @@ them against each other. The tables go to ``docs/training-questions.md``.
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,19 @@ from torch.utils.data import DataLoader, Subset
 from rethined_export.models.rethined import Rethined
 from rethined_export.models.rethined.config import Start
 from rethined_export.models.rethined.initialise import untrained
-from rethined_export.models.rethined.push_pull import push_pull
 from rethined_export.models.rethined.training.images import Images, procedural_pool
 from rethined_export.models.rethined.training.loop import Descent
 from rethined_export.models.rethined.training.samples import Samples, collate
 from rethined_export.models.rethined.training.settings import Settings, Stage
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.quality.attention import mass_kept
-from rethined_export.quality.metrics import Figures, measure
+from rethined_export.quality.methods import Method, classical, network
+from rethined_export.quality.metrics import NAMES, measure
+from rethined_export.quality.questions import DOCS
 from rethined_export.quality.scenes import Case, bundled
 from rethined_export.weights import load_weights
 
-TABLE = Path("docs/training-questions.md")
+TABLE = DOCS / "training-questions.md"
 _COARSE = Stage("coarse", side=128, batch=16, steps=600, rate=2e-3)
 _ATTENTION = Stage("attention", side=512, batch=2, steps=200, rate=1e-3)
 _IMAGES, _SEED = 1000, 0
@@ -88,13 +89,13 @@ def fit(model: Rethined, stage: Stage, images: Images) -> None:
     model.eval().requires_grad_(False)
 
 
-def coarse_model(run: CoarseRun, images: Images) -> nn.Module:
-    """A coarse model trained for a run."""
-    model = new_model(Settings((_COARSE,), start=run.start, branches=1, seed=_SEED))
+def coarse_model(run: CoarseRun, images: Images) -> Rethined:
+    """A model whose coarse part was trained for a run."""
+    model = new_model(Settings((_COARSE,), start=run.start, seed=_SEED))
     if not run.sees_mask:
         model.coarse_model.model.register_forward_pre_hook(_hide_mask)
     fit(model, _COARSE, images)
-    return model.coarse_model
+    return model
 
 
 def _hide_mask(_encoder: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -116,46 +117,32 @@ def whole_model(run: AttentionRun, shipped: Rethined, images: Images) -> Rethine
     return model
 
 
-@torch.no_grad()
-def judge_coarse(coarse: nn.Module, case: Case) -> tuple[Figures, Figures]:
-    """What it paints, and the plain fill."""
-    known = case.image * (1 - case.mask)
-    painted, _ = coarse(known, case.mask)
-    made = known + case.mask * painted.clamp(0, 1)
-    fill = push_pull(known, case.mask)
-    return measure(made, case.image, case.mask), measure(fill, case.image, case.mask)
+def means(method: Method, cases: list[Case], kind: str) -> dict[str, float]:
+    """A method's figures, averaged over the cases of one kind of hole."""
+    chosen = [case for case in cases if case.kind == kind]
+    filled = zip(chosen, method.fill(chosen).images, strict=True)
+    figures = [asdict(measure(image, case.image, case.mask)) for case, image in filled]
+    return {name: float(np.mean([one[name] for one in figures])) for name in NAMES}
 
 
-@torch.no_grad()
-def judge_whole(model: Rethined, case: Case) -> Figures:
-    """The photo filled with one key a token."""
-    made = model(case.image, case.mask, top_k=1).output.clamp(0, 1)
-    return measure(made, case.image, case.mask)
-
-
-def coarse_row(run: CoarseRun, coarse: nn.Module, cases: list[Case]) -> str:
+def coarse_row(run: CoarseRun, model: Rethined, cases: list[Case]) -> str:
     """A line of the first table."""
+    methods = {method.name: method for method in (*classical(), *network(model))}
     cells = [run.answer]
     for kind in _KINDS:
-        judged = [judge_coarse(coarse, case) for case in cases if case.kind == kind]
-        psnr, plain, bpe = (
-            float(np.mean([getattr(pair[place], name) for pair in judged]))
-            for place, name in ((0, "psnr_hole"), (1, "psnr_hole"), (0, "bpe"))
-        )
-        cells += [f"{psnr:.2f} ({psnr - plain:+.2f})", f"{bpe:.4f}"]
+        painted = means(methods["coarse model only"], cases, kind)
+        gain = painted["psnr_hole"] - means(methods["push–pull fill"], cases, kind)["psnr_hole"]
+        cells += [f"{painted['psnr_hole']:.2f} ({gain:+.2f})", f"{painted['bpe']:.4f}"]
     return _line(cells)
 
 
 def attention_row(run: AttentionRun, model: Rethined, low: list[Case], cases: list[Case]) -> str:
     """A line of the second table; attention itself is judged at ``low``, 512²."""
+    (method,) = (method for method in network(model) if method.name == "k = 1")
     cells = [run.answer]
     for kind in _KINDS:
-        judged = [judge_whole(model, case) for case in cases if case.kind == kind]
-        psnr, texture, bpe = (
-            float(np.mean([getattr(one, name) for one in judged]))
-            for name in ("psnr_hole", "texture", "bpe")
-        )
-        cells += [f"{psnr:.2f}", f"{texture:.2f}", f"{bpe:.4f}"]
+        found = means(method, cases, kind)
+        cells += [f"{found['psnr_hole']:.2f}", f"{found['texture']:.2f}", f"{found['bpe']:.4f}"]
     return _line([*cells, f"{mass_kept(model, low)[1]:.0%}"])
 
 
