@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,8 @@ from rethined_export.rewrite.tokens import strongest
 from rethined_export.scenes import Scene
 
 Graph = ExportGraph | HoleGraph
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 #: Largest pixel difference, rewritten graph against reference: both are torch in fp32.
 REWRITE_GATE = 1e-5
 #: Largest change of a pixel by re-parameterisation: rounding through some sixty layers.
@@ -164,40 +167,50 @@ def _fusion_error(model: Rethined, reference: Rethined, scene: Scene, top_k: int
 
 def _compare(reference: Rethined, graph: Graph, runtime: Runner, scene: Scene) -> SceneParity:
     image, mask = scene.image, scene.mask
+    hole = (mask.expand_as(image) > 0).numpy()
     produced = _run(graph, runtime, scene)
+    filled = produced.pop("output").numpy()
     described = graph.describe(image, mask)
+    # An image of 8192² takes 0.8 GB: of each, only the pixels of the hole are kept.
     if graph.upscale == "dense":
-        rewritten = expected = graph(image, mask)[0]
-        truth = reference(image, mask).output
+        rewritten = expected = _within(hole, graph(image, mask)[0])
+        truth = _within(hole, reference(image, mask).output)
         rewrite_choice = choice = None
         mass = 1.0
     else:
         table, asks = described.scores[0, 0], described.hole.flatten() > 0
         scores, indices = strongest(described.scores, graph.top_k)
-        rewritten = graph.complete(image, mask, described, indices, scores)
+        rewritten = _within(hole, graph.complete(image, mask, described, indices, scores))
         judged = reference(image, mask, top_k=graph.top_k, indices=indices[0].long())
-        truth = judged.output
+        truth = _within(hole, judged.output)
         own = judged.scores.topk(graph.top_k, dim=1).indices
         rewrite_choice = compare_choice(judged.scores, own, indices[0], scores[0], asks)
+        del judged
         chosen, their_scores = produced["indices"][0], produced["scores"][0]
         choice = compare_choice(table, indices[0].long(), chosen, their_scores, asks)
-        expected = _complete_with(graph, scene, described, chosen)
+        expected = _within(hole, _complete_with(graph, scene, described, chosen))
         mass = _mass_kept(table[asks], indices[0][asks].long())
-    hole = mask.expand(-1, 3, -1, -1) > 0
-    error = (produced["output"] - expected)[hole].abs().double()
-    known = (produced["output"] - image)[~hole].abs()
+    error = np.abs(filled[hole] - expected)
+    known = np.abs(filled - image.numpy())[~hole]
     return SceneParity(
         scene=scene.name,
         cover=scene.cover,
         max_abs=error.max().item(),
-        mean_abs=error.mean().item(),
+        mean_abs=error.mean(dtype=np.float64).item(),
         psnr_hole_db=_psnr(error),
-        known_max_abs=known.max().item() if graph.paper and known.numel() else None,
-        rewrite_max_abs=(rewritten - truth)[hole].abs().max().item(),
+        known_max_abs=known.max().item() if graph.paper and known.size else None,
+        rewrite_max_abs=np.abs(rewritten - truth).max().item(),
         rewrite_choice=rewrite_choice,
         choice=choice,
         mass_kept=mass,
     )
+
+
+def _within(hole: Bools, image: Tensor) -> Floats:
+    """The values of an image inside the hole, in order, both ``[1, 3, S, S]``."""
+    # numpy, since torch selects through a table of 32 bytes a value.
+    values: Floats = image.numpy()[hole]
+    return values
 
 
 def _run(graph: Graph, runtime: Runner, scene: Scene) -> dict[str, Tensor]:
@@ -265,7 +278,7 @@ def _mass_kept(scores: Tensor, indices: Tensor) -> float:
     return float(torch.softmax(scores, dim=1).gather(1, indices).sum(1).mean())
 
 
-def _psnr(error: Tensor) -> float:
+def _psnr(error: Floats) -> float:
     """Peak 1, in dB; 200 stands for equal (an error of 1e-10 everywhere)."""
-    mse = (error**2).mean().item()
+    mse = np.square(error, dtype=np.float64).mean().item()
     return -10 * math.log10(max(mse, 1e-20)) if mse == mse else float("nan")
