@@ -399,13 +399,13 @@ def floor_ms(figures: dict[str, Any], side: int, tokens: int) -> float:
     """The least that full resolution can take: bytes over bandwidth plus products over rate.
 
     Bytes: each source patch with its halo is read and each patch written once, as fp32. Products:
-    a separable blur of 7 taps on the patch, a separable bicubic of 4 taps on patch and source.
+    a separable blur of 7 taps and a separable bicubic of 4 taps on the patch.
     """
     size = PATCH * side // LOW_RESOLUTION
     window = (size + 2 * HALO) ** 2 * 3
     patch = size**2 * 3
     copying = 4 * (window + patch) / figures["copy_bytes_per_s"]
-    products = (14 * patch + 8 * (patch + window)) / figures["macs_per_s"]
+    products = (14 + 8) * patch / figures["macs_per_s"]
     return float(1e3 * tokens * (copying + products))
 
 

@@ -266,16 +266,14 @@ def _low_infos(spec: ExportSpec) -> _Infos:
 def _patch_infos(spec: ExportSpec) -> _Infos:
     size, sources = PATCH * spec.hr // LOW_RESOLUTION, BATCH * spec.top_k
     window, low = size + 2 * HALO, PATCH + 2 * LOW_HALO
+    filled = "RGB at any scale, hole filled with the low image enlarged"
     inputs = [
-        TensorInfo("sources", (sources, window, 3, window), "BHCW", "float32", "RGB in [0, 1]"),
-        TensorInfo("holes", (sources, window, 1, window), "BHCW", "float32", _MASK),
-        TensorInfo("low_sources", (sources, low, 3, low), "BHCW", "float32", "filled image there"),
-        TensorInfo("edges", (sources, 2), "BE", "int32", "row, column: 0 first, 1 inside, 2 last"),
-        TensorInfo("low_targets", (BATCH, low, 3, low), "BHCW", "float32", "filled image there"),
+        TensorInfo("sources", (sources, window, 3, window), "BHCW", "float32", filled),
+        TensorInfo("low_targets", (BATCH, low, 3, low), "BHCW", "float32", "low image, same scale"),
     ]
     if spec.top_k > 1:
         inputs.append(TensorInfo("weights", (BATCH, spec.top_k), "BK", "float32", "sum to 1"))
-    said = "RGB, about [0, 1]; clip before rounding to 8 bits"
+    said = "RGB at the scale of the inputs; clip before rounding"
     return tuple(inputs), (TensorInfo("patches", (BATCH, size, 3, size), "BHCW", "float32", said),)
 
 

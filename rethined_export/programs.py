@@ -60,9 +60,6 @@ def _patch(spec: ExportSpec) -> Program:
     window = PATCH * scale + 2 * HALO
     inputs = {
         "sources": torch.rand(sources, window, 3, window),
-        "holes": torch.zeros(sources, window, 1, window),
-        "low_sources": torch.rand(sources, LOW_WINDOW, 3, LOW_WINDOW),
-        "edges": torch.ones(sources, 2, dtype=torch.int32),
         "low_targets": torch.rand(BATCH, LOW_WINDOW, 3, LOW_WINDOW),
     }
     if spec.top_k > 1:

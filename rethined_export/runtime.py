@@ -30,6 +30,9 @@ TOKENS = GRID * GRID
 #: Pixels read around a source patch, and low-resolution pixels read around any patch.
 HALO, LOW_HALO = 3, 3
 _WINDOW = PATCH + 2 * LOW_HALO
+#: What lies beyond a window's first or last patch pixel is what lies before it, reflected.
+_AFTER_FIRST = slice(2 * HALO, HALO, -1)
+_BEFORE_LAST = slice(-HALO - 2, -2 * HALO - 2, -1)
 #: Full-resolution rows shrunk at once, in eights: they stay in cache, and bound what is held.
 _STRIP = 8
 #: How far the neighbours of a token lie from it in the list of all tokens.
@@ -49,9 +52,8 @@ class Pair:
             ``[K]`` and, with a coherence layer, ``rows`` ``[4096]``; gives ``low``
             ``[K, 8, 3, 8]``, ``composite`` ``[1, 3, 512, 512]``, ``indices`` and ``scores``
             ``[1, K, k]``.
-        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``holes`` ``[B·k, e, 1, e]``, ``low_sources``
-            ``[B·k, 14, 3, 14]``, ``edges`` ``[B·k, 2]``, ``low_targets`` ``[B, 14, 3, 14]`` and,
-            if k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
+        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``low_targets`` ``[B, 14, 3, 14]`` and, if
+            k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
         scale: s; the pair fills photos of up to 512·s pixels a side.
         budget: K. top_k: k. B is 32.
         coherence: the low program has a coherence layer, which looks at a token's neighbours.
@@ -114,12 +116,10 @@ class Square:
         self.photo, self.hole, self.scale = photo, hole, scale
         self.size = PATCH * scale
         self.top, self.left = top, left
-        self.rows = reflected(top, LOW_RESOLUTION * scale, photo.shape[0])
-        self.columns = reflected(left, LOW_RESOLUTION * scale, photo.shape[1])
+        framed = LOW_RESOLUTION * scale + 2 * HALO
+        self._framed_rows = reflected(top - HALO, framed, photo.shape[0])
+        self._framed_columns = reflected(left - HALO, framed, photo.shape[1])
         self.full = 1.0 if photo.dtype == np.float32 else float(np.iinfo(photo.dtype).max)
-        side = self.size + 2 * HALO
-        self._photo_windows = _views(photo.reshape(len(photo), -1), side, 3 * side)
-        self._hole_windows = _views(hole, side, side)
 
     def shrink(self) -> tuple[Floats, Floats]:
         """x_LR before its hole is cut, ``[1, 3, 512, 512]``, and m_LR ``[1, 1, 512, 512]``.
@@ -129,37 +129,55 @@ class Square:
         image = np.empty((LOW_RESOLUTION, LOW_RESOLUTION, 3), np.float32)
         mask = np.empty((LOW_RESOLUTION, LOW_RESOLUTION), np.bool_)
         lines = PATCH * -(-_STRIP // self.scale)
+        rows, columns = self._framed_rows[HALO:-HALO], self._framed_columns[HALO:-HALO]
         for line in range(0, LOW_RESOLUTION, lines):
-            rows = self.rows[line * self.scale : (line + lines) * self.scale]
+            some = rows[line * self.scale : (line + lines) * self.scale]
             part = slice(line, line + lines)
-            image[part] = _mean(_window(self.photo, rows, self.columns), self.scale)
-            mask[part] = _any(_window(self.hole, rows, self.columns), self.scale)
+            image[part] = _mean(_window(self.photo, some, columns), self.scale)
+            mask[part] = _any(_window(self.hole, some, columns), self.scale)
         image *= np.float32(1 / self.full)
         return image.transpose(2, 0, 1)[None].copy(), mask[None, None].astype(np.float32)
 
-    def windows(self, tokens: Ints) -> tuple[Floats, Floats]:
-        """Photo ``[M, e, 3, e]`` in [0, 1] and mask ``[M, e, 1, e]`` around tokens."""
-        count, side = len(tokens), self.size + 2 * HALO
-        photo = np.empty((count, side, side, 3), self.photo.dtype)
-        holes = np.empty((count, side, side), np.bool_)
+    def windows(self, tokens: Ints) -> Floats:
+        """Photo around tokens, ``[M, e, 3, e]`` in its own numbers, 0 to ``full``.
+
+        What they hold beyond the square's border means nothing.
+        """
+        found = self._cut(self.photo, tokens)
+        count, side = found.shape[:2]
+        pixels = np.empty((count * side, 3, side), np.float32)
+        for channel, plane in enumerate(cv2.split(found.reshape(count * side, side, 3))):
+            pixels[:, channel] = plane
+        return pixels.reshape(count, side, 3, side)
+
+    def hole_windows(self, tokens: Ints) -> Bools:
+        """Hole around tokens, ``[M, e, 1, e]``; beyond the square it means nothing."""
+        return self._cut(self.hole[:, :, None], tokens).transpose(0, 1, 3, 2)
+
+    def _cut(self, plane: Pixels, tokens: Ints) -> Pixels:
+        """Windows of ``[H, W, C]`` around tokens, ``[M, e, e, C]``."""
+        side, channels = self.size + 2 * HALO, plane.shape[2]
+        found = np.empty((len(tokens), side, side * channels), plane.dtype)
+        flat = plane.reshape(len(plane), -1)
         tops, lefts = self._places(tokens)
         tops, lefts = tops - HALO, lefts - HALO
         whole = self._covers(tops, lefts, side)
-        at = tops[whole], lefts[whole]
-        photo.reshape(count, side, 3 * side)[whole] = self._photo_windows[at[0], 3 * at[1]]
-        holes[whole] = self._hole_windows[at]
+        if whole.any():
+            views = np.lib.stride_tricks.sliding_window_view(flat, (side, side * channels))
+            found[whole] = views[tops[whole], lefts[whole] * channels]
+        found = found.reshape(-1, side, side, channels)
         for place in np.flatnonzero(~whole).tolist():
-            row, column = tops[place] - self.top, lefts[place] - self.left
-            rows, down = _overlap(int(row), side, len(self.rows))
-            columns, across = _overlap(int(column), side, len(self.columns))
-            photo[place], holes[place] = 0, False  # beyond the square: of no account
-            seen = self.rows[rows], self.columns[columns]
-            photo[place][down, across] = _window(self.photo, *seen)
-            holes[place][down, across] = _window(self.hole, *seen)
-        return self._planar(photo), holes[:, :, None].astype(np.float32)
+            row, column = tops[place] - self.top + HALO, lefts[place] - self.left + HALO
+            rows = self._framed_rows[row : row + side]
+            found[place] = _window(plane, rows, self._framed_columns[column : column + side])
+        return found
 
     def paste(self, tokens: Ints, patches: Floats) -> None:
-        """Write the hole's pixels of some tokens, ``[M, p, 3, p]``, into the photo."""
+        """Write the hole's pixels of some tokens into the photo.
+
+        Args:
+            patches: ``[M, p, 3, p]`` in the photo's own numbers; rounded half to even, clipped.
+        """
         size = self.size
         planes = self._as_stored(patches.reshape(-1, 3 * size)).reshape(-1, 3, size)
         pixels = cv2.merge([planes[:, channel] for channel in range(3)])
@@ -175,12 +193,11 @@ class Square:
                 cv2.copyTo(pixels[place][down, across], flags[rows, columns], target)
 
     def _as_stored(self, values: Floats) -> Pixels:
-        """Values near [0, 1] as the photo holds them: rounded half to even, clipped."""
         depth = {np.dtype(np.uint8): cv2.CV_8U, np.dtype(np.uint16): cv2.CV_16U}
         if self.photo.dtype not in depth:
             return values
         # All in one pass; the second summand is there because OpenCV asks for one.
-        made = cv2.addWeighted(values, self.full, values, 0, 0, dtype=depth[self.photo.dtype])
+        made = cv2.addWeighted(values, 1, values, 0, 0, dtype=depth[self.photo.dtype])
         return np.asarray(made)
 
     def _places(self, tokens: Ints) -> tuple[Ints, Ints]:
@@ -188,18 +205,10 @@ class Square:
         return tokens // GRID * self.size + self.top, tokens % GRID * self.size + self.left
 
     def _covers(self, tops: Ints, lefts: Ints, side: int) -> Bools:
-        """Which windows the photo covers; pixels of it beyond the square are of no account."""
+        """Which windows lie in the photo."""
         height, width = self.hole.shape
         begins = (tops >= 0) & (lefts >= 0)
         return np.asarray(begins & (tops + side <= height) & (lefts + side <= width), np.bool_)
-
-    def _planar(self, photo: Pixels) -> Floats:
-        """``[M, e, e, 3]`` to ``[M, e, 3, e]``, in [0, 1]."""
-        count, side = photo.shape[:2]
-        pixels = np.empty((count * side, 3, side), np.float32)
-        for channel, plane in enumerate(cv2.split(photo.reshape(count * side, side, 3))):
-            np.divide(plane, np.float32(self.full), out=pixels[:, channel])
-        return pixels.reshape(count, side, 3, side)
 
 
 def fill(pair: Pair, square: Square) -> Choice:
@@ -221,12 +230,12 @@ def complete(pair: Pair, square: Square, choice: Choice) -> None:
     """Make the full-resolution patches that were chosen, and paste them."""
     tokens = np.flatnonzero(choice.hole)
     if pair.patch is None:
-        square.paste(tokens, _low_patches(choice.low, tokens))
+        square.paste(tokens, _low_patches(choice.low, tokens) * np.float32(square.full))
         return
-    low = np.pad(choice.low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
+    sources = Sources(square, choice)
     for start in range(0, len(tokens), BATCH):
         some = tokens[start : start + BATCH]
-        square.paste(some, _patches(pair, square, low, choice, some))
+        square.paste(some, _patches(pair, sources, choice, some))
 
 
 def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
@@ -305,35 +314,66 @@ def _low_patches(low: Floats, tokens: Ints) -> Floats:
     return patches
 
 
-def _patches(pair: Pair, square: Square, low: Floats, choice: Choice, tokens: Ints) -> Floats:
+class Sources:
+    """What patches are made of: the photo, its hole filled with x̂_LR enlarged, patch by patch.
+
+    All in the photo's own numbers: the patch program is linear, so its scale is that of its inputs.
+    """
+
+    def __init__(self, square: Square, choice: Choice) -> None:
+        self._square = square
+        low = choice.low * np.float32(square.full)
+        self._low = np.pad(low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
+        grid = choice.hole.reshape(GRID, GRID).astype(np.uint8)
+        self._beside_hole = cv2.dilate(grid, np.ones((3, 3), np.uint8)).reshape(-1) > 0
+        # Enlarging is linear: the identity, enlarged, is its matrix ``[e, 14]``.
+        identity, scale = np.eye(_WINDOW, dtype=np.float32), square.scale
+        tall = cv2.resize(identity, (_WINDOW, _WINDOW * scale), interpolation=cv2.INTER_CUBIC)
+        self._enlarging: Floats = np.asarray(
+            tall[LOW_HALO * scale - HALO : HALO - LOW_HALO * scale], np.float32
+        )
+
+    def around(self, tokens: Ints) -> Floats:
+        """Windows around tokens, reflected at the square's border: ``[M, e, 3, e]``."""
+        windows = self._square.windows(tokens)
+        if (places := np.flatnonzero(self._beside_hole[tokens])).size:
+            holes = self._square.hole_windows(tokens[places])
+            windows[places] = np.where(holes, self._enlarged(tokens[places]), windows[places])
+        rows, columns = tokens // GRID, tokens % GRID
+        windows[rows == 0, :HALO] = windows[rows == 0, _AFTER_FIRST]
+        windows[rows == GRID - 1, -HALO:] = windows[rows == GRID - 1, _BEFORE_LAST]
+        windows[columns == 0, ..., :HALO] = windows[columns == 0, ..., _AFTER_FIRST]
+        windows[columns == GRID - 1, ..., -HALO:] = windows[columns == GRID - 1, ..., _BEFORE_LAST]
+        return windows
+
+    def low(self, tokens: Ints) -> Floats:
+        """Windows of x̂_LR around tokens: ``[M, 14, 3, 14]``."""
+        views: Floats = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
+            self._low, (_WINDOW, _WINDOW), axis=(0, 2)
+        )
+        found = views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
+        return np.ascontiguousarray(found.transpose(0, 2, 1, 3))
+
+    def _enlarged(self, tokens: Ints) -> Floats:
+        """x̂_LR around tokens at full resolution, ``[M, e, 3, e]``."""
+        low = self.low(tokens).reshape(-1, _WINDOW, 3 * _WINDOW)
+        tall = np.matmul(self._enlarging, low).reshape(-1, len(self._enlarging), 3, _WINDOW)
+        enlarged: Floats = np.matmul(tall, self._enlarging.T)
+        return enlarged
+
+
+def _patches(pair: Pair, sources: Sources, choice: Choice, tokens: Ints) -> Floats:
     """Full-resolution patches of some tokens, ``[M, p, 3, p]``; at most a batch."""
     listed = np.resize(tokens, BATCH)  # spare places repeat the tokens
-    keys = choice.indices[listed].astype(np.intp).reshape(-1)
-    sources, holes = square.windows(keys)
     inputs: dict[str, Array] = {
-        "sources": sources,
-        "holes": holes,
-        "low_sources": _low_windows(low, keys),
-        "edges": np.stack([_edge(keys // GRID), _edge(keys % GRID)], axis=1),
-        "low_targets": _low_windows(low, listed),
+        "sources": sources.around(choice.indices[listed].astype(np.intp).reshape(-1)),
+        "low_targets": sources.low(listed),
     }
     if pair.top_k > 1:
         inputs["weights"] = softmax(choice.scores[listed])
     assert pair.patch is not None
     made: Floats = np.asarray(pair.patch(**inputs)["patches"], np.float32)
     return made[: len(tokens)]
-
-
-def _low_windows(low: Floats, tokens: Ints) -> Floats:
-    """Windows of x̂_LR, already padded by 3, around tokens: ``[M, 14, 3, 14]``."""
-    views: Floats = np.lib.stride_tricks.sliding_window_view(low, (_WINDOW, _WINDOW), axis=(0, 2))  # type: ignore[call-overload]
-    found = views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
-    return np.ascontiguousarray(found.transpose(0, 2, 1, 3))
-
-
-def _edge(place: Ints) -> npt.NDArray[np.int32]:
-    """0 for the first row or column of tokens, 2 for the last, 1 between."""
-    return np.where(place == 0, 0, np.where(place == GRID - 1, 2, 1)).astype(np.int32)
 
 
 def softmax(scores: Floats) -> Floats:
@@ -369,14 +409,6 @@ def _any(flags: Bools, size: int) -> Bools:
     tall = np.logical_or.reduce(lines, axis=1)
     # Column by column: numpy reduces a short last axis many times slower.
     found: Bools = np.logical_or.reduce([tall[:, first::size] for first in range(size)])
-    return found
-
-
-def _views(plane: Pixels, height: int, width: int) -> Pixels:
-    """Every window of a plane, without a copy; none where the plane is smaller."""
-    if plane.shape[0] < height or plane.shape[1] < width:
-        return np.empty((0, 0, height, width), plane.dtype)
-    found: Pixels = np.lib.stride_tricks.sliding_window_view(plane, (height, width))
     return found
 
 

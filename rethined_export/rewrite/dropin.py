@@ -12,7 +12,15 @@ from rethined_export.rewrite.fetch import CHUNK, PatchFetch
 from rethined_export.rewrite.graph import Scene
 from rethined_export.rewrite.holes import HoleTokens
 from rethined_export.rewrite.low import all_scores
-from rethined_export.rewrite.patches import FIRST, HALO, INSIDE, LAST, LOW_HALO, PatchStage
+from rethined_export.rewrite.patches import (
+    FIRST,
+    HALO,
+    INSIDE,
+    LAST,
+    LOW_HALO,
+    PatchStage,
+    SourceWindows,
+)
 
 
 class HoleList(nn.Module):
@@ -124,6 +132,7 @@ class HoleGraph(nn.Module):
         self.paste_low = PatchPaste(PATCH)
         if self.scale > 1:
             size = PATCH * self.scale
+            self.sources = SourceWindows(self.scale)
             self.stage = PatchStage(self.scale, top_k)
             self.fetch_low = PatchFetch(3, PATCH, GRID, LOW_HALO, margin=CHUNK)
             self.fetch_image = PatchFetch(3, size, GRID, HALO)
@@ -206,13 +215,16 @@ class HoleGraph(nn.Module):
         # Beyond the border the nearest pixel repeats.
         framed = replicate_pad(x_low, CHUNK)
         sources = keys.reshape(-1)
-        patches = self.stage(
+        windows = self.sources(
             self.fetch_image(image, sources),
             self.fetch_mask(mask, sources),
             self.fetch_low(framed, sources),
-            F.embedding(sources, self.edges).to(torch.int32),
+        )
+        patches = self.stage(
+            windows,
             self.fetch_low(framed, tokens),
             torch.softmax(scores, dim=2)[0] if self.top_k > 1 else None,
+            F.embedding(sources, self.edges).to(torch.int32),
         )
         inside = slice(HALO, -HALO)
         known = self.fetch_image(image, tokens)[:, inside, :, inside]

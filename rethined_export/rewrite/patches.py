@@ -55,6 +55,27 @@ def blurring(size: int) -> Tensor:
     return matrix
 
 
+class SourceWindows(nn.Module):
+    """What source patches are made of: the photo, its hole filled with x̂_LR enlarged.
+
+    Args:
+        scale: s, at least 2.
+    """
+
+    up: Tensor
+    up_t: Tensor
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        # Each matrix as it is used: a converter does not fold a transpose of a constant.
+        self.register_buffer("up", enlarging(scale).float())
+        self.register_buffer("up_t", enlarging(scale).float().T.contiguous())
+
+    def forward(self, photo: Tensor, holes: Tensor, low: Tensor) -> Tensor:
+        """``[M, e, 3, e]``, ``[M, e, 1, e]`` and ``[M, 14, 3, 14]`` → ``[M, e, 3, e]``."""
+        return photo * (1 - holes) + holes * _enlarge(low, self.up, self.up_t)
+
+
 class PatchStage(nn.Module):
     """Fills patches at full resolution.
 
@@ -66,54 +87,45 @@ class PatchStage(nn.Module):
         top_k: source patches mixed for each.
     """
 
-    up_window: Tensor
-    up_window_t: Tensor
-    up_patch: Tensor
-    up_patch_t: Tensor
+    up: Tensor
+    up_t: Tensor
     blur: Tensor
+    blur_inside: Tensor
+    blur_inside_t: Tensor
 
     def __init__(self, scale: int, top_k: int = 1) -> None:
         super().__init__()
         self.size, self.top_k = PATCH * scale, top_k
         self.window = self.size + 2 * HALO
-        # Each matrix as it is used: a converter does not fold a transpose or a slice of a constant.
-        window = enlarging(scale).float()
-        patch = window[HALO:-HALO]
-        self.register_buffer("up_window", window.clone())
-        self.register_buffer("up_window_t", window.T.contiguous())
-        self.register_buffer("up_patch", patch.clone())
-        self.register_buffer("up_patch_t", patch.T.contiguous())
-        self.register_buffer("blur", blurring(self.size).float().reshape(3, -1))
+        up, blur = enlarging(scale).float()[HALO:-HALO], blurring(self.size).float()
+        self.register_buffer("up", up.clone())
+        self.register_buffer("up_t", up.T.contiguous())
+        self.register_buffer("blur", blur.reshape(3, -1))
+        self.register_buffer("blur_inside", blur[INSIDE].clone())
+        self.register_buffer("blur_inside_t", blur[INSIDE].T.contiguous())
 
     def forward(
         self,
         sources: Tensor,
-        holes: Tensor,
-        low_sources: Tensor,
-        edges: Tensor,
         low_targets: Tensor,
         weights: Tensor | None = None,
+        edges: Tensor | None = None,
     ) -> Tensor:
         """Fill M patches of side p = 8·s from k sources each; e = p + 6.
 
         Args:
-            sources: photo around each source patch ``[M·k, e, 3, e]``, the k of a patch together;
-                values beyond the image's border do not matter.
-            holes: mask there ``[M·k, e, 1, e]``.
-            low_sources: x̂_LR around each source, borders repeated ``[M·k, 14, 3, 14]``.
-            edges: row and column of each source on the token grid, int32 ``[M·k, 2]``: 0 first,
-                1 inside, 2 last.
+            sources: photo around each source patch, its hole filled ``[M·k, e, 3, e]``, the k of a
+                patch together; reflected at the image's border.
             low_targets: x̂_LR around each patch to fill, borders repeated ``[M, 14, 3, 14]``.
             weights: of the sources, ``[M, k]``; None means k = 1.
+            edges: row and column of each source on the token grid, int32 ``[M·k, 2]``: 0 first,
+                1 inside, 2 last. With them sources may hold anything beyond the image's border.
 
         Returns:
             ``[M, p, 3, p]``.
         """
-        context = sources * (1 - holes) + holes * _enlarge(
-            low_sources, self.up_window, self.up_window_t
-        )
-        high = context[:, HALO:-HALO, :, HALO:-HALO] - self._blur(context, edges)
-        base = _enlarge(low_targets, self.up_patch, self.up_patch_t)
+        high = sources[:, HALO:-HALO, :, HALO:-HALO] - self._blur(sources, edges)
+        base = _enlarge(low_targets, self.up, self.up_t)
         if weights is None:
             return base + high
         size = self.size
@@ -123,13 +135,16 @@ class PatchStage(nn.Module):
             base = base + share * ranks[:, rank].reshape(-1, size, 3, size)
         return base
 
-    def _blur(self, x: Tensor, edges: Tensor) -> Tensor:
+    def _blur(self, x: Tensor, edges: Tensor | None) -> Tensor:
         """``V_r · x · V_cᵀ`` of each plane, with the matrices of its place in the image."""
         size, window = self.size, self.window
+        if edges is None:
+            tall = torch.matmul(self.blur_inside, x.reshape(-1, window, 3 * window))
+            return torch.matmul(tall.reshape(-1, size, 3, window), self.blur_inside_t)
         rows = F.embedding(edges[:, 0], self.blur).reshape(-1, size, window)
         columns = F.embedding(edges[:, 1], self.blur).reshape(-1, size, window)
-        low = torch.matmul(rows, x.reshape(-1, window, 3 * window))
-        low = torch.matmul(low.reshape(-1, 3 * size, window), columns.transpose(1, 2))
+        tall = torch.matmul(rows, x.reshape(-1, window, 3 * window))
+        low = torch.matmul(tall.reshape(-1, 3 * size, window), columns.transpose(1, 2))
         return low.reshape(-1, size, 3, size)
 
 

@@ -17,6 +17,7 @@ from rethined_export.rewrite.patches import (
     LOW_HALO,
     LOW_WINDOW,
     PatchStage,
+    SourceWindows,
     blurring,
     enlarging,
 )
@@ -56,7 +57,8 @@ def test_equals_the_whole_image(scale, grid, k, seed):
     weights = torch.softmax(torch.rand(count, k, generator=generator), dim=1)
 
     base = bicubic_upsample(low, scale)
-    high = high_frequencies(image * (1 - mask) + mask * base)
+    context = image * (1 - mask) + mask * base
+    high = high_frequencies(context)
 
     def patch(x, token):
         token = int(token)
@@ -95,13 +97,11 @@ def test_equals_the_whole_image(scale, grid, k, seed):
     stage = PatchStage(scale, k)
     low_sources = windows(low, flat, PATCH, LOW_HALO, "replicate")
     assert low_sources.shape[1:] == (LOW_WINDOW, 3, LOW_WINDOW)
-    actual = stage(
-        sources,
-        windows(mask, flat, size, HALO, "constant"),
-        low_sources,
-        edges,
-        windows(low, torch.arange(count), PATCH, LOW_HALO, "replicate"),
-        weights if k > 1 else None,
-    )
+    holes = windows(mask, flat, size, HALO, "constant")
+    filled = SourceWindows(scale)(sources, holes, low_sources)
+    targets = windows(low, torch.arange(count), PATCH, LOW_HALO, "replicate")
+    shares = weights if k > 1 else None
+    reflected = windows(context, flat, size, HALO, "reflect")
     # Some hundred terms of size at most 2: bicubic weights add up to 1.6 in size along each side.
-    assert_within(actual, expected, 300 * EPS)
+    assert_within(stage(filled, targets, shares, edges), expected, 300 * EPS)
+    assert_within(stage(reflected, targets, shares), expected, 300 * EPS)
