@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)
@@ -108,7 +109,8 @@ class _Native:
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
-            results: dict[str, Array] = self._model.predict(inputs)
+            rows = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+            results: dict[str, Array] = self._model.predict(rows)
         except Exception as error:
             raise ArtifactError(f"Core ML cannot run it: {error}") from error
         return results

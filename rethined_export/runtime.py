@@ -136,7 +136,7 @@ class Square:
             image[part] = _mean(_window(self.photo, some, columns), self.scale)
             mask[part] = _any(_window(self.hole, some, columns), self.scale)
         image *= np.float32(1 / self.full)
-        return image.transpose(2, 0, 1)[None].copy(), mask[None, None].astype(np.float32)
+        return image.transpose(2, 0, 1)[None], mask[None, None].astype(np.float32)
 
     def windows(self, tokens: Ints) -> Floats:
         """Photo around tokens, ``[M, e, 3, e]`` in its own numbers, 0 to ``full``.

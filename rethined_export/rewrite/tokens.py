@@ -1,10 +1,12 @@
 """Projections and flags of tokens, computed on the image instead of on unfolded patches."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import PATCH, PATCH_SIZE
+from rethined_export.models.rethined.config import GRID, PATCH, PATCH_SIZE
 
 
 class TokenProjection(nn.Module):
@@ -66,13 +68,29 @@ def forbid_self(hole: Tensor, penalty: float) -> Tensor:
 
 
 def strongest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best keys of each query: ``[1, 1, N, N]`` → scores and int32 indices ``[1, N, k]``.
+    """The k best keys of each query: ``[1, 1, Q, N]`` → scores and int32 indices ``[1, Q, k]``.
 
     k = 1 is an argmax: top-k leaves the Neural Engine and most GPU delegates.
     """
     count = scores.shape[2]
     if k == 1:
-        values, indices = scores.amax(3), scores.argmax(3)
+        values, indices = _best(scores.reshape(count, -1))
     else:
         values, indices = torch.topk(scores, k, dim=3)
     return values.reshape(1, count, k), indices.to(torch.int32).reshape(1, count, k)
+
+
+def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest of each row ``[Q, N]`` and where it first stands, both ``[Q]``.
+
+    By row of the token grid: the best of each, the first best row, the first best token in it.
+    Runtimes take a maximum many numbers at a time, and its place one by one.
+    """
+    count, span = len(scores), math.gcd(scores.shape[1], GRID)
+    table = scores.reshape(count, -1, span)
+    best_of_rows = table.amax(2)
+    row = best_of_rows.argmax(1).to(torch.int32)
+    rows = scores.shape[1] // span
+    places = torch.arange(count, dtype=torch.int32) * rows + row
+    column = F.embedding(places, table.reshape(-1, span)).argmax(1).to(torch.int32)
+    return best_of_rows.amax(1), row * span + column
