@@ -6,6 +6,7 @@ turn about in one process. Writes ``benchmarks/results/scaling.{json,md,png}``.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ from rethined_export.artifacts import ExportSpec, Upscale
 from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
+from rethined_export.jobs import ENVIRONMENT
 from rethined_export.loading import has_coherence
 from rethined_export.memory import peak_rss_bytes
 from rethined_export.runtime import (
@@ -147,7 +149,8 @@ def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
         _show(what, f"{side} {name}")
         command = [sys.executable, "-m", "rethined_export.benchmarks.scaling", "--measure", what,
                    str(side), folder, name, "--repeats", str(repeats)]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | ENVIRONMENT  # as fills by the commands run
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             raise SystemExit(f"{what} {side} {name} failed:\n{done.stderr[-2000:]}")
         return json.loads(done.stdout.splitlines()[-1])
