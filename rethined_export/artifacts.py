@@ -213,12 +213,20 @@ def _json_kinds(hint: Any) -> tuple[type, ...]:
     return (dict,) if is_dataclass(origin) else (origin,)
 
 
-def tensor_infos(spec: ExportSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
-    """Inputs and outputs of an artifact of this spec, in its own layout."""
-    return {"whole": _whole_infos, "low": _low_infos, "patch": _patch_infos}[spec.part](spec)
-
-
 _Infos = tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]
+
+
+def tensor_infos(spec: ExportSpec, coherence: bool) -> _Infos:
+    """Inputs and outputs of an artifact of this spec, in its own layout.
+
+    Args:
+        coherence: the network has a coherence layer, which the low half of a pair has an input for.
+    """
+    if spec.part == "low":
+        return _low_infos(spec, coherence)
+    return _whole_infos(spec) if spec.part == "whole" else _patch_infos(spec)
+
+
 _MASK = "1 = hole to fill, 0 = known"
 
 
@@ -246,21 +254,23 @@ def _whole_infos(spec: ExportSpec) -> _Infos:
     return inputs, tuple(outputs)
 
 
-def _low_infos(spec: ExportSpec) -> _Infos:
+def _low_infos(spec: ExportSpec, coherence: bool) -> _Infos:
     listed, ranks = spec.places, spec.top_k
-    inputs = (
+    inputs = [
         _image(spec, "image", 3, LOW_RESOLUTION, "RGB in [0, 1]"),
         _image(spec, "mask", 1, LOW_RESOLUTION, _MASK),
         TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
-        TensorInfo("rows", (TOKENS,), "N", "int32", f"place of each in tokens, else {listed}"),
-    )
+    ]
+    if coherence:
+        place = f"place of each in tokens, else {listed}"
+        inputs.append(TensorInfo("rows", (TOKENS,), "N", "int32", place))
     outputs = (
         TensorInfo("low", (listed, PATCH, 3, PATCH), "KHCW", "float32", "filled patches"),
         _image(spec, "composite", 3, LOW_RESOLUTION, "coarse image in the hole, photo elsewhere"),
         TensorInfo("indices", (1, listed, ranks), "NTK", "int32", "token each one copies"),
         TensorInfo("scores", (1, listed, ranks), "NTK", "float32", "their attention scores"),
     )
-    return inputs, outputs
+    return tuple(inputs), outputs
 
 
 def _patch_infos(spec: ExportSpec) -> _Infos:

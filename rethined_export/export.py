@@ -206,7 +206,7 @@ def _convert_and_check(
 ) -> Exported:
     job = {"spec": asdict(entry.spec), "path": str(scratch), "threads": worker_threads()}
     made = run_job("convert", job, stage)
-    inputs, outputs = tensor_infos(entry.spec)
+    inputs, outputs = tensor_infos(entry.spec, made["coherence"])
     manifest = Manifest(
         spec=entry.spec,
         artifact=entry.path.name,

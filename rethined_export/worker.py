@@ -130,6 +130,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
         "weights_sha256": weights.sha256,
         "derived": list(weights.derived),
         "parameters": deployed,
+        "coherence": weights.model.config.coherence,
     }
 
 

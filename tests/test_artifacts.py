@@ -12,6 +12,7 @@ import pytest
 from rethined_export.artifacts import (
     ExportSpec,
     Manifest,
+    Part,
     hash_artifact,
     manifest_path,
     publish,
@@ -22,12 +23,14 @@ from rethined_export.artifacts import (
 )
 from rethined_export.errors import UserError
 from rethined_export.export import Exported
+from rethined_export.models.rethined import Rethined, preset_config
+from rethined_export.programs import exportable
 
 SPEC = ExportSpec("onnx", "mobile", "paper", 512, "gather", 1, None)
 
 
 def manifest(spec: ExportSpec = SPEC) -> Manifest:
-    inputs, outputs = tensor_infos(spec)
+    inputs, outputs = tensor_infos(spec, coherence=True)
     return Manifest(
         spec=spec,
         artifact=spec.file_name(),
@@ -50,6 +53,18 @@ def signed(folder: Path, text: str | None = None) -> Path:
     artifact.write_bytes(b"x")
     manifest_path(artifact).write_text(manifest().to_json() if text is None else text)
     return artifact
+
+
+@pytest.mark.parametrize("coherence", [False, True])
+@pytest.mark.parametrize("part", ["whole", "low", "patch"])
+@pytest.mark.parametrize("k", [1, 2])
+def test_manifests_tell_what_the_programs_take(coherence: bool, part: Part, k: int) -> None:
+    spec = ExportSpec("onnx", "mobile", "paper", 1024, "patches", k, None, part, 10)
+    config = replace(preset_config("mobile", "paper"), coherence=coherence)
+    program = exportable(spec, Rethined(config).eval())
+    inputs, outputs = tensor_infos(spec, coherence)
+    assert {i.name: i.shape for i in inputs} == {n: x.shape for n, x in program.inputs.items()}
+    assert tuple(info.name for info in outputs) == program.outputs
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def worker(**failures: Exception) -> Any:
                     "peak_rss_bytes": 1}  # fmt: skip
         Path(arguments["path"]).write_bytes(b"x")
         return {"seconds": 1.0, "operators": {"Add": 1}, "weights": "untrained", "derived": [],
-                "weights_sha256": shipped_hash(), "parameters": 1,
+                "weights_sha256": shipped_hash(), "parameters": 1, "coherence": False,
                 "peak_rss_bytes": 1}  # fmt: skip
 
     return run_job
