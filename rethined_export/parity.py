@@ -23,7 +23,7 @@ from rethined_export.models.rethined import TOKENS, Rethined, reparameterise
 from rethined_export.rewrite.dropin import HoleGraph
 from rethined_export.rewrite.graph import ExportGraph
 from rethined_export.rewrite.graph import Scene as Described
-from rethined_export.rewrite.tokens import strongest
+from rethined_export.rewrite.tokens import Strongest
 from rethined_export.scenes import Scene
 
 Graph = ExportGraph | HoleGraph
@@ -179,7 +179,7 @@ def _compare(reference: Rethined, graph: Graph, runtime: Runner, scene: Scene) -
         mass = 1.0
     else:
         table, asks = described.scores[0, 0], described.hole.flatten() > 0
-        scores, indices = strongest(described.scores, graph.top_k)
+        scores, indices = Strongest(graph.top_k, TOKENS)(described.scores)
         rewritten = _within(hole, graph.complete(image, mask, described, indices, scores))
         judged = reference(image, mask, top_k=graph.top_k, indices=indices[0].long())
         truth = _within(hole, judged.output)

@@ -13,13 +13,12 @@ from rethined_export.rewrite.graph import Scene
 from rethined_export.rewrite.holes import HoleTokens
 from rethined_export.rewrite.low import all_scores
 from rethined_export.rewrite.patches import (
-    FIRST,
     HALO,
-    INSIDE,
-    LAST,
     LOW_HALO,
-    PatchStage,
+    BorderBlur,
+    PatchMix,
     SourceWindows,
+    inner,
 )
 
 
@@ -120,7 +119,6 @@ class HoleGraph(nn.Module):
         top_k: keys kept for each.
     """
 
-    edges: Tensor
     upscale = "patches"
     paper = True
 
@@ -133,15 +131,12 @@ class HoleGraph(nn.Module):
         if self.scale > 1:
             size = PATCH * self.scale
             self.sources = SourceWindows(self.scale)
-            self.stage = PatchStage(self.scale, top_k)
+            self.blur = BorderBlur(size)
+            self.mix = PatchMix(self.scale, top_k)
             self.fetch_low = PatchFetch(3, PATCH, GRID, LOW_HALO, margin=CHUNK)
             self.fetch_image = PatchFetch(3, size, GRID, HALO)
             self.fetch_mask = PatchFetch(1, size, GRID, HALO)
             self.paste = PatchPaste(size)
-            place = torch.full((GRID,), float(INSIDE))
-            place[0], place[-1] = FIRST, LAST
-            edges = torch.cartesian_prod(place, place)
-            self.register_buffer("edges", edges)
         self.eval().requires_grad_(False)
 
     output_names = ("output", "indices", "scores", "left")
@@ -220,13 +215,11 @@ class HoleGraph(nn.Module):
             self.fetch_mask(mask, sources),
             self.fetch_low(framed, sources),
         )
-        patches = self.stage(
-            windows,
+        patches = self.mix(
+            inner(windows) - self.blur(windows, sources),
             self.fetch_low(framed, tokens),
             torch.softmax(scores, dim=2)[0] if self.top_k > 1 else None,
-            F.embedding(sources, self.edges).to(torch.int32),
         )
-        inside = slice(HALO, -HALO)
-        known = self.fetch_image(image, tokens)[:, inside, :, inside]
-        hole = self.fetch_mask(mask, tokens)[:, inside, :, inside]
+        known = inner(self.fetch_image(image, tokens))
+        hole = inner(self.fetch_mask(mask, tokens))
         return self.paste(image, hole * patches + (1 - hole) * known, places)

@@ -16,7 +16,7 @@ from rethined_export.rewrite.bicubic import BicubicUpsample
 from rethined_export.rewrite.gather import PatchGather
 from rethined_export.rewrite.low import Look, LowResolution, all_scores
 from rethined_export.rewrite.mixing import dense_mix
-from rethined_export.rewrite.tokens import forbid_self, spread_flags, strongest, unfold_grid
+from rethined_export.rewrite.tokens import Strongest, forbid_self, spread_flags, unfold_grid
 
 Whole = Literal["gather", "dense"]
 
@@ -64,6 +64,8 @@ class ExportGraph(LowResolution):
             self.values = joint_values(model)
         self.hr, self.scale = hr, hr // LOW_RESOLUTION
         self.upscale, self.top_k = upscale, top_k
+        if upscale == "gather":
+            self.strongest = Strongest(top_k, TOKENS)
         self.gather_low = PatchGather(PATCH, GRID)
         if self.scale > 1:
             self.enlarge = BicubicUpsample(self.scale)
@@ -93,7 +95,7 @@ class ExportGraph(LowResolution):
             attention = torch.softmax(scene.scores, dim=3)
             low = self.refine(scene, dense_mix(scene.look.high, attention, PATCH, GRID))
             return (self.finish(image, mask, scene, low, attention=attention),)
-        scores, indices = strongest(scene.scores, self.top_k)
+        scores, indices = self.strongest(scene.scores)
         return (self.complete(image, mask, scene, indices, scores), indices, scores)
 
     def describe(self, image: Tensor, mask: Tensor) -> Scene:

@@ -13,7 +13,7 @@ from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
 from rethined_export.rewrite.fetch import PatchFetch
 from rethined_export.rewrite.low import Look, LowResolution
-from rethined_export.rewrite.tokens import strongest
+from rethined_export.rewrite.tokens import Strongest
 
 #: Queries whose scores are held at once, so that no budget makes a map of N × N.
 _BLOCK = 1024
@@ -62,6 +62,7 @@ class HoleTokens(LowResolution):
         if model.generator.coherence is not None:
             self.mix = _as_linear(model.generator.coherence)
             self.register_buffer("near", neighbours())
+        self.strongest = Strongest(top_k, _BLOCK)
         self.fetch = PatchFetch(3, PATCH, GRID)
         self.fetch_mask = PatchFetch(1, PATCH, GRID)
         self.eval().requires_grad_(False)
@@ -118,7 +119,7 @@ class HoleTokens(LowResolution):
         keys = keys.reshape(-1, TOKENS)
         bias = flags.reshape(1, TOKENS) * FORBIDDEN
         parts = [
-            strongest((torch.matmul(block, keys) + bias)[None, None], self.top_k)
+            self.strongest((torch.matmul(block, keys) + bias)[None, None])
             for block in _blocks(asked)
         ]
         if len(parts) == 1:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import PATCH
+from rethined_export.models.rethined.config import GRID, PATCH
 from rethined_export.models.rethined.filters import BLUR_SIDE, gaussian_taps
 from rethined_export.rewrite.bicubic import bicubic_taps
 
@@ -19,7 +19,7 @@ HALO = BLUR_SIDE // 2
 LOW_HALO = 3
 #: Side of the low-resolution window of a patch.
 LOW_WINDOW = PATCH + 2 * LOW_HALO
-#: Where a token lies along one side of the grid: `edges` of the stage.
+#: Where a token lies along one side of the grid.
 FIRST, INSIDE, LAST = 0, 1, 2
 
 
@@ -76,11 +76,65 @@ class SourceWindows(nn.Module):
         return photo * (1 - holes) + holes * _enlarge(low, self.up, self.up_t)
 
 
-class PatchStage(nn.Module):
-    """Fills patches at full resolution.
+class WindowBlur(nn.Module):
+    """The blur of patches whose windows hold what lies around them, reflected at the border.
 
     Windows are ``[M, rows, channels, columns]``: filtering along the columns is then a product with
     one matrix, and along the rows a product for each window, without moving a channel.
+
+    Args:
+        size: p, side of a patch.
+    """
+
+    blur: Tensor
+    blur_t: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.window = size, size + 2 * HALO
+        matrix = blurring(size)[INSIDE].float()
+        self.register_buffer("blur", matrix.clone())
+        self.register_buffer("blur_t", matrix.T.contiguous())
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """``[M, p + 6, 3, p + 6]`` → ``[M, p, 3, p]``."""
+        tall = torch.matmul(self.blur, windows.reshape(-1, self.window, 3 * self.window))
+        return torch.matmul(tall.reshape(-1, self.size, 3, self.window), self.blur_t)
+
+
+class BorderBlur(nn.Module):
+    """The same for windows that may hold anything beyond the image's border.
+
+    Each window has the matrices of its place in the image: first, inside or last along each side.
+
+    Args:
+        size: p, side of a patch. grid: tokens along a side of the image.
+    """
+
+    blur: Tensor
+    edges: Tensor
+
+    def __init__(self, size: int, grid: int = GRID) -> None:
+        super().__init__()
+        self.size, self.window = size, size + 2 * HALO
+        self.register_buffer("blur", blurring(size).float().reshape(3, -1))
+        place = torch.full((grid,), float(INSIDE))
+        place[0], place[-1] = FIRST, LAST
+        self.register_buffer("edges", torch.cartesian_prod(place, place))
+
+    def forward(self, windows: Tensor, tokens: Tensor) -> Tensor:
+        """``[M, p + 6, 3, p + 6]`` around int32 ``[M]`` tokens → ``[M, p, 3, p]``."""
+        size, window = self.size, self.window
+        edges = F.embedding(tokens, self.edges).to(torch.int32)
+        rows = F.embedding(edges[:, 0], self.blur).reshape(-1, size, window)
+        columns = F.embedding(edges[:, 1], self.blur).reshape(-1, size, window)
+        tall = torch.matmul(rows, windows.reshape(-1, window, 3 * window))
+        low = torch.matmul(tall.reshape(-1, 3 * size, window), columns.transpose(1, 2))
+        return low.reshape(-1, size, 3, size)
+
+
+class PatchMix(nn.Module):
+    """Fills patches: x̂_LR enlarged, plus the high frequencies of their sources.
 
     Args:
         scale: s, at least 2.
@@ -89,42 +143,25 @@ class PatchStage(nn.Module):
 
     up: Tensor
     up_t: Tensor
-    blur: Tensor
-    blur_inside: Tensor
-    blur_inside_t: Tensor
 
     def __init__(self, scale: int, top_k: int = 1) -> None:
         super().__init__()
         self.size, self.top_k = PATCH * scale, top_k
-        self.window = self.size + 2 * HALO
-        up, blur = enlarging(scale).float()[HALO:-HALO], blurring(self.size).float()
+        up = enlarging(scale).float()[HALO:-HALO]
         self.register_buffer("up", up.clone())
         self.register_buffer("up_t", up.T.contiguous())
-        self.register_buffer("blur", blur.reshape(3, -1))
-        self.register_buffer("blur_inside", blur[INSIDE].clone())
-        self.register_buffer("blur_inside_t", blur[INSIDE].T.contiguous())
 
-    def forward(
-        self,
-        sources: Tensor,
-        low_targets: Tensor,
-        weights: Tensor | None = None,
-        edges: Tensor | None = None,
-    ) -> Tensor:
-        """Fill M patches of side p = 8·s from k sources each; e = p + 6.
+    def forward(self, high: Tensor, low_targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Fill M patches of side p = 8·s.
 
         Args:
-            sources: photo around each source patch, its hole filled ``[M·k, e, 3, e]``, the k of a
-                patch together; reflected at the image's border.
+            high: of k sources a patch, together ``[M·k, p, 3, p]``.
             low_targets: x̂_LR around each patch to fill, borders repeated ``[M, 14, 3, 14]``.
             weights: of the sources, ``[M, k]``; None means k = 1.
-            edges: row and column of each source on the token grid, int32 ``[M·k, 2]``: 0 first,
-                1 inside, 2 last. With them sources may hold anything beyond the image's border.
 
         Returns:
             ``[M, p, 3, p]``.
         """
-        high = sources[:, HALO:-HALO, :, HALO:-HALO] - self._blur(sources, edges)
         base = _enlarge(low_targets, self.up, self.up_t)
         if weights is None:
             return base + high
@@ -135,17 +172,38 @@ class PatchStage(nn.Module):
             base = base + share * ranks[:, rank].reshape(-1, size, 3, size)
         return base
 
-    def _blur(self, x: Tensor, edges: Tensor | None) -> Tensor:
-        """``V_r · x · V_cᵀ`` of each plane, with the matrices of its place in the image."""
-        size, window = self.size, self.window
-        if edges is None:
-            tall = torch.matmul(self.blur_inside, x.reshape(-1, window, 3 * window))
-            return torch.matmul(tall.reshape(-1, size, 3, window), self.blur_inside_t)
-        rows = F.embedding(edges[:, 0], self.blur).reshape(-1, size, window)
-        columns = F.embedding(edges[:, 1], self.blur).reshape(-1, size, window)
-        tall = torch.matmul(rows, x.reshape(-1, window, 3 * window))
-        low = torch.matmul(tall.reshape(-1, 3 * size, window), columns.transpose(1, 2))
-        return low.reshape(-1, size, 3, size)
+
+class PatchStage(nn.Module):
+    """The patch program of a split pair: its caller fills and reflects the windows.
+
+    Args:
+        scale: s, at least 2.
+        top_k: source patches mixed for each.
+    """
+
+    def __init__(self, scale: int, top_k: int = 1) -> None:
+        super().__init__()
+        self.blur, self.mix = WindowBlur(PATCH * scale), PatchMix(scale, top_k)
+
+    def forward(
+        self, sources: Tensor, low_targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Fill M patches of side p = 8·s from k sources each; e = p + 6.
+
+        Args:
+            sources: photo around each source patch, its hole filled ``[M·k, e, 3, e]``, the k of a
+                patch together; reflected at the image's border.
+            low_targets, weights: as for :class:`PatchMix`.
+
+        Returns:
+            ``[M, p, 3, p]``.
+        """
+        return self.mix(inner(sources) - self.blur(sources), low_targets, weights)
+
+
+def inner(windows: Tensor) -> Tensor:
+    """Windows without their halo: ``[M, p + 6, C, p + 6]`` → ``[M, p, C, p]``."""
+    return windows[:, HALO:-HALO, :, HALO:-HALO]
 
 
 def _enlarge(low: Tensor, up: Tensor, up_t: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import GRID, PATCH, PATCH_SIZE
+from rethined_export.models.rethined.config import GRID, PATCH, PATCH_SIZE, TOKENS
 
 
 class TokenProjection(nn.Module):
@@ -67,30 +67,46 @@ def forbid_self(hole: Tensor, penalty: float) -> Tensor:
     return column.reshape(-1)[: count * count].reshape(1, 1, count, count)
 
 
-def strongest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best keys of each query: ``[1, 1, Q, N]`` → scores and int32 indices ``[1, Q, k]``.
+class Strongest(nn.Module):
+    """The k best keys of each query.
 
-    k = 1 is an argmax: top-k leaves the Neural Engine and most GPU delegates.
+    One key is found by row of the token grid: the best of each row, the first best row, the first
+    best token in it. Runtimes take a maximum many numbers at a time, and its place one by one; and
+    top-k leaves the Neural Engine and most GPU delegates.
+
+    Args:
+        top_k: k. queries: the most that are asked at once. keys: N.
     """
-    count = scores.shape[2]
-    if k == 1:
-        values, indices = _best(scores.reshape(count, -1))
-    else:
-        values, indices = torch.topk(scores, k, dim=3)
-    return values.reshape(1, count, k), indices.to(torch.int32).reshape(1, count, k)
 
+    first_rows: Tensor
 
-def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest of each row ``[Q, N]`` and where it first stands, both ``[Q]``.
+    def __init__(self, top_k: int, queries: int, keys: int = TOKENS) -> None:
+        super().__init__()
+        self.top_k, self.span = top_k, math.gcd(keys, GRID)
+        if top_k == 1:
+            first_rows = torch.arange(queries, dtype=torch.int32) * (keys // self.span)
+            self.register_buffer("first_rows", first_rows)
 
-    By row of the token grid: the best of each, the first best row, the first best token in it.
-    Runtimes take a maximum many numbers at a time, and its place one by one.
-    """
-    count, span = len(scores), math.gcd(scores.shape[1], GRID)
-    table = scores.reshape(count, -1, span)
-    best_of_rows = table.amax(2)
-    row = best_of_rows.argmax(1).to(torch.int32)
-    rows = scores.shape[1] // span
-    places = torch.arange(count, dtype=torch.int32) * rows + row
-    column = F.embedding(places, table.reshape(-1, span)).argmax(1).to(torch.int32)
-    return best_of_rows.amax(1), row * span + column
+    def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose.
+
+        Args:
+            scores: ``[1, 1, Q, N]``.
+
+        Returns:
+            The k best scores and their int32 indices, each ``[1, Q, k]``.
+        """
+        count = scores.shape[2]
+        if self.top_k == 1:
+            values, indices = self._best(scores.reshape(count, -1, self.span))
+        else:
+            values, indices = torch.topk(scores, self.top_k, dim=3)
+        return values.reshape(1, count, -1), indices.to(torch.int32).reshape(1, count, -1)
+
+    def _best(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest of each query's ``[Q, rows, span]`` and where it first stands, both ``[Q]``."""
+        best_of_rows = table.amax(2)
+        row = best_of_rows.argmax(1).to(torch.int32)
+        places = self.first_rows[: len(table)] + row
+        column = F.embedding(places, table.reshape(-1, self.span)).argmax(1).to(torch.int32)
+        return best_of_rows.amax(1), row * self.span + column

@@ -290,8 +290,7 @@ def test_outputs_are_named(models, mode, names):
 # --- What the program is made of --------------------------------------------------------------
 
 #: Operators that some target lacks, or that hide a large constant.
-#: A range of fixed length is folded by every converter: tests/test_exports.py looks in the files.
-UNWANTED = ("eye", "scatter", "fold", "im2col", "col2im", "unshuffle", "where", "diag")
+UNWANTED = ("eye", "arange", "scatter", "fold", "im2col", "col2im", "unshuffle", "where", "diag")
 MEGABYTE = 2**20
 
 

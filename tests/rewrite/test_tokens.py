@@ -14,10 +14,10 @@ from rethined_export.models.rethined.attention import FORBIDDEN, attention_map, 
 from rethined_export.models.rethined.config import GRID, PATCH, PATCH_SIZE
 from rethined_export.models.rethined.filters import unfold
 from rethined_export.rewrite.tokens import (
+    Strongest,
     TokenProjection,
     forbid_self,
     spread_flags,
-    strongest,
     unfold_grid,
 )
 
@@ -101,13 +101,18 @@ def test_forbid_self_on_the_full_grid():
 
 
 @settings(deadline=None, max_examples=60)
-@given(count=st.integers(1, 40), k=st.integers(1, 5), seed=st.integers(0, 2**31))
-def test_strongest_equals_topk_without_ties(count, k, seed):
+@given(
+    count=st.integers(1, 40),
+    spare=st.integers(0, 5),
+    k=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_strongest_equals_topk_without_ties(count, spare, k, seed):
     """Rows are permutations: one order, so the keys are the same ones."""
     k = min(k, count)
     noise = torch.rand(count, count, generator=torch.Generator().manual_seed(seed))
     scores = noise.argsort(1).argsort(1).float() - count / 2
-    values, indices = strongest(scores[None, None], k)
+    values, indices = Strongest(k, count + spare, count)(scores[None, None])
     expected = scores.topk(k, dim=1)
     assert values.shape == indices.shape == (1, count, k)
     assert indices.dtype == torch.int32
@@ -118,16 +123,17 @@ def test_strongest_equals_topk_without_ties(count, k, seed):
 @settings(deadline=None, max_examples=60)
 @given(
     count=st.integers(1, 40),
+    spare=st.integers(0, 5),
     k=st.integers(1, 5),
     levels=st.integers(1, 4),
     seed=st.integers(0, 2**31),
 )
-def test_strongest_takes_tied_keys_of_equal_score(count, k, levels, seed):
+def test_strongest_takes_tied_keys_of_equal_score(count, spare, k, levels, seed):
     """Which of two equal keys wins is open; their scores and their number are not."""
     k = min(k, count)
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(levels, (count, count), generator=generator).float()
-    values, indices = strongest(scores[None, None], k)
+    values, indices = Strongest(k, count + spare, count)(scores[None, None])
     keys = indices[0].long()
     assert torch.equal(values[0], scores.topk(k, dim=1).values)
     assert torch.equal(scores.gather(1, keys), values[0])
