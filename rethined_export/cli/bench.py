@@ -73,7 +73,8 @@ def _parser() -> ArgumentParser:
         help="such a file: narrows the estimate for an emulated device")  # fmt: skip
     add("--baseline", type=Path, metavar="FILE",
         help="what --json printed earlier: instruction counts may not grow")  # fmt: skip
-    add("--max-regression", default="0.5%", metavar="SHARE", help="but by this (default 0.5%%)")
+    add("--max-regression", type=share, default="0.5%", metavar="SHARE",
+        help="but by this (default 0.5%%)")  # fmt: skip
     add("--junit", type=Path, metavar="FILE", help="write JUnit XML")
     add("--markdown", type=Path, metavar="FILE", help="write a Markdown table")
     add(
@@ -118,7 +119,6 @@ def _check(options: Namespace) -> None:
             raise UserError(f"--{name} {value}; use {least} or more")
     if not options.budget_ms > 0:
         raise UserError(f"--budget-ms {options.budget_ms:g}; use a positive number")
-    share(options.max_regression)
     check_tools(options.tool)
     if options.compare and len(options.artifacts) != 2:
         raise UserError(f"--compare takes two artifacts, not {len(options.artifacts)}")
@@ -228,7 +228,7 @@ def _measure(
     failed = max(result.exit_code for result in results)
     over = any(result.verdict.answer == OVER for result in results)
     if baseline is not None:
-        for path, why in regressions(results, baseline, share(options.max_regression)):
+        for path, why in regressions(results, baseline, options.max_regression):
             over = True
             fail(f"{path}: {why}")
     return failed or (OVER_BUDGET if over else 0)

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from rethined_export.quality.methods import Artifact, Method
-from rethined_export.quality.metrics import NAMES, measure
+from rethined_export.quality.metrics import mean, measure
 from rethined_export.quality.perceptual import Computed, perceptual
 from rethined_export.quality.pictures import Pictures
 from rethined_export.quality.scenes import Case
@@ -78,21 +76,16 @@ def evaluate(
             continue
         tell(f"{method.name} at {side}")
         filled = method.fill(cases)
-        made = []
+        measured = []
         for case, image in zip(cases, filled.images, strict=True):
-            figures = asdict(measure(image, case.image, case.mask))
-            cover = float(case.mask.mean())
-            made.append(
-                Row(method.name, side, case.photo, case.kind, cover, case.enlarged, figures)
-            )
+            figures = measure(image, case.image, case.mask)
+            measured.append(figures)
+            facts = (case.photo, case.kind, float(case.mask.mean()), case.enlarged)
+            rows.append(Row(method.name, side, *facts, asdict(figures)))
             pictures.add(case, method.name, image)
-        rows += made
         for kind in sorted({case.kind for case in cases}):
             chosen = [index for index, case in enumerate(cases) if case.kind == kind]
-            means = {
-                name: float(np.mean([made[index].figures[name] for index in chosen]))
-                for name in NAMES
-            }
+            means = asdict(mean([measured[index] for index in chosen]))
             seen = perceptual(
                 [filled.images[index] for index in chosen], [cases[index].image for index in chosen]
             )

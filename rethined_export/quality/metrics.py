@@ -1,6 +1,7 @@
 """Figures of one filled photo against the true one."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 
 import cv2
 import numpy as np
@@ -54,7 +55,7 @@ def measure(filled: Tensor, truth: Tensor, mask: Tensor) -> Figures:
     """
     difference = (filled - truth).abs()
     hole = mask.bool().expand_as(truth)
-    mean, image = structural_similarity_index_measure(
+    similarity, image = structural_similarity_index_measure(
         filled, truth, data_range=1.0, return_full_image=True
     )
     near = torch.from_numpy(border(mask[0, 0].numpy() > 0)).expand_as(truth)
@@ -62,13 +63,18 @@ def measure(filled: Tensor, truth: Tensor, mask: Tensor) -> Figures:
     return Figures(
         psnr=_psnr(difference),
         psnr_hole=_psnr(difference[hole]),
-        ssim=float(mean),
+        ssim=float(similarity),
         ssim_hole=float(image[hole].mean()),
         l1=float(difference.mean()),
         l1_hole=float(difference[hole].mean()),
         bpe=float(difference[near].mean()),
         texture=float(ours / theirs.clamp(min=1e-6)),
     )
+
+
+def mean(figures: Sequence[Figures]) -> Figures:
+    """Each figure averaged over photos."""
+    return Figures(*np.mean([astuple(one) for one in figures], axis=0).tolist())
 
 
 def border(hole: Bools) -> Bools:

@@ -10,9 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,11 +26,13 @@ from rethined_export.models.rethined.filters import (
     high_frequencies,
     unfold,
 )
-from rethined_export.quality.metrics import measure
+from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.scenes import Case, bundled
 from rethined_export.weights import load_weights
 
 DOCS = Path("docs")
+#: Kinds of hole, in the order of the table.
+_KINDS = ("thick", "thin")
 
 
 def _wide_blur(x: Tensor, scale: int) -> Tensor:
@@ -135,24 +135,40 @@ def _copy(
     return variation.amount * folded[:, :, margin:-margin, margin:-margin]
 
 
-def _figures(model: Rethined, cases: list[Case], variation: Variation) -> dict[str, float]:
-    """Means over photos, by name and kind of hole."""
-    rows: dict[str, list[tuple[float, float, float, float]]] = {}
+@dataclass(frozen=True)
+class Answer:
+    """A variation's figures under one kind of hole, averaged over photos.
+
+    Attributes:
+        lost: hole PSNR against the same without upscaling by attention, dB.
+    """
+
+    figures: Figures
+    lost: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A variation's answers, by kind of hole."""
+
+    variation: Variation
+    answers: dict[str, Answer]
+
+
+def ask(model: Rethined, cases: list[Case], variation: Variation) -> Result:
+    """Fill every case, and measure."""
+    found: dict[str, tuple[list[Figures], list[Figures]]] = {kind: ([], []) for kind in _KINDS}
     for case in cases:
-        filled, enlarged = fill(model, case, variation)
-        ours, base = (measure(image, case.image, case.mask) for image in (filled, enlarged))
-        rows.setdefault(case.kind, []).append(
-            (ours.psnr_hole, ours.psnr_hole - base.psnr_hole, ours.texture, ours.bpe)
-        )
-    names = ("psnr_hole", "psnr_against_enlarged", "texture", "bpe")
-    return {
-        f"{name}_{kind}": round(float(np.mean([row[place] for row in found])), 4)
-        for kind, found in rows.items()
-        for place, name in enumerate(names)
-    }
+        for images, into in zip(fill(model, case, variation), found[case.kind], strict=True):
+            into.append(measure(images, case.image, case.mask))
+    answers = {}
+    for kind, (ours, enlarged) in found.items():
+        figures = mean(ours)
+        answers[kind] = Answer(figures, figures.psnr_hole - mean(enlarged).psnr_hole)
+    return Result(variation, answers)
 
 
-def markdown(results: list[dict[str, Any]], side: int, curve: str) -> str:
+def markdown(results: list[Result], side: int, curve: str) -> str:
     """The table."""
     lines = [
         "# The method, one thing changed at a time",
@@ -165,26 +181,27 @@ def markdown(results: list[dict[str, Any]], side: int, curve: str) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for number, result in enumerate(results, 1):
-        cells = [str(number), result["question"], result["answer"]]
-        for kind in ("thick", "thin"):
-            lost = result[f"psnr_against_enlarged_{kind}"]
-            cells += [f"{result[f'psnr_hole_{kind}']:.2f} ({lost:+.2f})"]
-            cells += [f"{result[f'texture_{kind}']:.2f}", f"{result[f'bpe_{kind}']:.4f}"]
+        cells = [str(number), result.variation.question, result.variation.answer]
+        for answer in result.answers.values():
+            figures = answer.figures
+            cells += [f"{figures.psnr_hole:.2f} ({answer.lost:+.2f})"]
+            cells += [f"{figures.texture:.2f}", f"{figures.bpe:.4f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"![texture against PSNR]({curve})", ""])
 
 
-def _plot(results: list[dict[str, Any]], side: int, path: Path) -> None:
+def _plot(results: list[Result], side: int, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    for axis, kind in zip(axes, ("thick", "thin"), strict=True):
+    for axis, kind in zip(axes, _KINDS, strict=True):
         for number, result in enumerate(results, 1):
-            at = result[f"texture_{kind}"], result[f"psnr_hole_{kind}"]
-            axis.plot(*at, "o", color="C3" if result["question"] == "shipped" else "C0")
+            figures = result.answers[kind].figures
+            at = figures.texture, figures.psnr_hole
+            axis.plot(*at, "o", color="C3" if result.variation is _SHIPPED else "C0")
             beside = (4 + 10 * (number % 3), 4)
             axis.annotate(str(number), at, beside, textcoords="offset points", fontsize=8)
         axis.axvline(1, color="grey", linewidth=0.5)
@@ -199,11 +216,10 @@ def main() -> None:
     side = parser.parse_args().hr
     model = load_weights(None, "mobile", "paper").model
     cases = list(bundled().cases(side, 0))
-    results: list[dict[str, Any]] = []
+    results = []
     for variation in VARIATIONS:
         print(f"{variation.question}: {variation.answer}", flush=True)
-        figures = _figures(model, cases, variation)
-        results.append({"question": variation.question, "answer": variation.answer, **figures})
+        results.append(ask(model, cases, variation))
     name = "method-questions" if side == 1024 else f"method-questions-{side}"
     (DOCS / f"{name}.md").write_text(markdown(results, side, f"{name}.png"))
     _plot(results, side, DOCS / f"{name}.png")

@@ -7,11 +7,10 @@ them against each other. The tables go to ``docs/training-questions.md``.
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -26,7 +25,7 @@ from rethined_export.models.rethined.training.settings import Settings, Stage
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.quality.attention import mass_kept
 from rethined_export.quality.methods import Method, classical, network
-from rethined_export.quality.metrics import NAMES, measure
+from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
 from rethined_export.quality.scenes import Case, bundled
 from rethined_export.weights import load_weights
@@ -117,12 +116,11 @@ def whole_model(run: AttentionRun, shipped: Rethined, images: Images) -> Rethine
     return model
 
 
-def means(method: Method, cases: list[Case], kind: str) -> dict[str, float]:
+def means(method: Method, cases: list[Case], kind: str) -> Figures:
     """A method's figures, averaged over the cases of one kind of hole."""
     chosen = [case for case in cases if case.kind == kind]
     filled = zip(chosen, method.fill(chosen).images, strict=True)
-    figures = [asdict(measure(image, case.image, case.mask)) for case, image in filled]
-    return {name: float(np.mean([one[name] for one in figures])) for name in NAMES}
+    return mean([measure(image, case.image, case.mask) for case, image in filled])
 
 
 def coarse_row(run: CoarseRun, model: Rethined, cases: list[Case]) -> str:
@@ -131,8 +129,8 @@ def coarse_row(run: CoarseRun, model: Rethined, cases: list[Case]) -> str:
     cells = [run.answer]
     for kind in _KINDS:
         painted = means(methods["coarse model only"], cases, kind)
-        gain = painted["psnr_hole"] - means(methods["push–pull fill"], cases, kind)["psnr_hole"]
-        cells += [f"{painted['psnr_hole']:.2f} ({gain:+.2f})", f"{painted['bpe']:.4f}"]
+        gain = painted.psnr_hole - means(methods["push–pull fill"], cases, kind).psnr_hole
+        cells += [f"{painted.psnr_hole:.2f} ({gain:+.2f})", f"{painted.bpe:.4f}"]
     return _line(cells)
 
 
@@ -142,7 +140,7 @@ def attention_row(run: AttentionRun, model: Rethined, low: list[Case], cases: li
     cells = [run.answer]
     for kind in _KINDS:
         found = means(method, cases, kind)
-        cells += [f"{found['psnr_hole']:.2f}", f"{found['texture']:.2f}", f"{found['bpe']:.4f}"]
+        cells += [f"{found.psnr_hole:.2f}", f"{found.texture:.2f}", f"{found.bpe:.4f}"]
     return _line([*cells, f"{mass_kept(model, low)[1]:.0%}"])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rethined_export.quality.metrics import Figures, border, measure
+from rethined_export.quality.metrics import Figures, border, mean, measure
 from rethined_export.quality.perceptual import perceptual
 
 
@@ -24,6 +24,11 @@ def mask() -> torch.Tensor:
 def test_equal_images(truth: torch.Tensor, mask: torch.Tensor) -> None:
     figures = measure(truth, truth, mask)
     assert figures == Figures(100, 100, 1, 1, 0, 0, 0, 1)
+
+
+def test_mean_keeps_figures_apart() -> None:
+    one, two = Figures(1, 2, 3, 4, 5, 6, 7, 8), Figures(3, 6, 9, 12, 15, 18, 21, 24)
+    assert mean([one, two]) == Figures(2, 4, 6, 8, 10, 12, 14, 16)
 
 
 def test_a_constant_error_in_the_hole(truth: torch.Tensor, mask: torch.Tensor) -> None:
