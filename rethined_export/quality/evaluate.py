@@ -80,8 +80,10 @@ def evaluate(
         for case, image in zip(cases, filled.images, strict=True):
             figures = measure(image, case.image, case.mask)
             measured.append(figures)
-            facts = (case.photo, case.kind, float(case.mask.mean()), case.enlarged)
-            rows.append(Row(method.name, side, *facts, asdict(figures)))
+            cover, numbers = float(case.mask.mean()), asdict(figures)
+            rows.append(
+                Row(method.name, side, case.photo, case.kind, cover, case.enlarged, numbers)
+            )
             pictures.add(case, method.name, image)
         for kind in sorted({case.kind for case in cases}):
             chosen = [index for index, case in enumerate(cases) if case.kind == kind]

@@ -27,12 +27,10 @@ from rethined_export.models.rethined.filters import (
     unfold,
 )
 from rethined_export.quality.metrics import Figures, mean, measure
-from rethined_export.quality.scenes import Case, bundled
+from rethined_export.quality.scenes import KINDS, Case, bundled
 from rethined_export.weights import load_weights
 
 DOCS = Path("docs")
-#: Kinds of hole, in the order of the table.
-_KINDS = ("thick", "thin")
 
 
 def _wide_blur(x: Tensor, scale: int) -> Tensor:
@@ -157,10 +155,10 @@ class Result:
 
 def ask(model: Rethined, cases: list[Case], variation: Variation) -> Result:
     """Fill every case, and measure."""
-    found: dict[str, tuple[list[Figures], list[Figures]]] = {kind: ([], []) for kind in _KINDS}
+    found: dict[str, tuple[list[Figures], list[Figures]]] = {kind: ([], []) for kind in KINDS}
     for case in cases:
-        for images, into in zip(fill(model, case, variation), found[case.kind], strict=True):
-            into.append(measure(images, case.image, case.mask))
+        for image, into in zip(fill(model, case, variation), found[case.kind], strict=True):
+            into.append(measure(image, case.image, case.mask))
     answers = {}
     for kind, (ours, enlarged) in found.items():
         figures = mean(ours)
@@ -197,7 +195,7 @@ def _plot(results: list[Result], side: int, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    for axis, kind in zip(axes, _KINDS, strict=True):
+    for axis, kind in zip(axes, KINDS, strict=True):
         for number, result in enumerate(results, 1):
             figures = result.answers[kind].figures
             at = figures.texture, figures.psnr_hole

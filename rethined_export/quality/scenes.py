@@ -22,6 +22,8 @@ BUNDLED = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble", "ihc",
     "moon", "coins", "retina", "rocket",
 )  # fmt: skip
+#: Kinds of generated holes, and the widths of their strokes.
+KINDS = {"thick": THICK, "thin": THIN}
 #: Cover of generated holes, least and most.
 COVER = (0.2, 0.4)
 
@@ -62,7 +64,7 @@ class TestSet:
                 given = square_hole(path, read_mask(path).hole, side)
                 yield Case(photo.stem, "given", image, _tensor(given), enlarged)
                 continue
-            for kind, widths in (("thick", THICK), ("thin", THIN)):
+            for kind, widths in KINDS.items():
                 drawn = strokes(random, LOW_RESOLUTION, random.uniform(*COVER), widths)
                 large = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_NEAREST)
                 mask = _tensor(np.asarray(large, np.uint8))

@@ -27,14 +27,13 @@ from rethined_export.quality.attention import mass_kept
 from rethined_export.quality.methods import Method, classical, network
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
-from rethined_export.quality.scenes import Case, bundled
+from rethined_export.quality.scenes import KINDS, Case, bundled
 from rethined_export.weights import load_weights
 
 TABLE = DOCS / "training-questions.md"
 _COARSE = Stage("coarse", side=128, batch=16, steps=600, rate=2e-3)
 _ATTENTION = Stage("attention", side=512, batch=2, steps=200, rate=1e-3)
 _IMAGES, _SEED = 1000, 0
-_KINDS = ("thick", "thin")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def coarse_row(run: CoarseRun, model: Rethined, cases: list[Case]) -> str:
     """A line of the first table."""
     methods = {method.name: method for method in (*classical(), *network(model))}
     cells = [run.answer]
-    for kind in _KINDS:
+    for kind in KINDS:
         painted = means(methods["coarse model only"], cases, kind)
         gain = painted.psnr_hole - means(methods["push–pull fill"], cases, kind).psnr_hole
         cells += [f"{painted.psnr_hole:.2f} ({gain:+.2f})", f"{painted.bpe:.4f}"]
@@ -138,7 +137,7 @@ def attention_row(run: AttentionRun, model: Rethined, low: list[Case], cases: li
     """A line of the second table; attention itself is judged at ``low``, 512²."""
     (method,) = (method for method in network(model) if method.name == "k = 1")
     cells = [run.answer]
-    for kind in _KINDS:
+    for kind in KINDS:
         found = means(method, cases, kind)
         cells += [f"{found.psnr_hole:.2f}", f"{found.texture:.2f}", f"{found.bpe:.4f}"]
     return _line([*cells, f"{mass_kept(model, low)[1]:.0%}"])

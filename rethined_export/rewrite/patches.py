@@ -55,6 +55,32 @@ def blurring(size: int) -> Tensor:
     return matrix
 
 
+class BothSides(nn.Module):
+    """One matrix along the rows and along the columns of each plane: ``A · x · Aᵀ``.
+
+    Windows are ``[M, rows, channels, columns]``: filtering along the columns is then a product with
+    one matrix, and along the rows a product for each window, without moving a channel.
+
+    Args:
+        matrix: A, ``[p, e]``.
+    """
+
+    matrix: Tensor
+    matrix_t: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        # As it is used each time: a converter does not fold a transpose of a constant.
+        self.register_buffer("matrix", matrix.float())
+        self.register_buffer("matrix_t", matrix.float().T.contiguous())
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """``[M, e, 3, e]`` → ``[M, p, 3, p]``."""
+        size, window = self.matrix.shape
+        tall = torch.matmul(self.matrix, windows.reshape(-1, window, 3 * window))
+        return torch.matmul(tall.reshape(-1, size, 3, window), self.matrix_t)
+
+
 class SourceWindows(nn.Module):
     """What source patches are made of: the photo, its hole filled with x̂_LR enlarged.
 
@@ -62,48 +88,17 @@ class SourceWindows(nn.Module):
         scale: s, at least 2.
     """
 
-    up: Tensor
-    up_t: Tensor
-
     def __init__(self, scale: int) -> None:
         super().__init__()
-        # Each matrix as it is used: a converter does not fold a transpose of a constant.
-        self.register_buffer("up", enlarging(scale).float())
-        self.register_buffer("up_t", enlarging(scale).float().T.contiguous())
+        self.enlarge = BothSides(enlarging(scale))
 
     def forward(self, photo: Tensor, holes: Tensor, low: Tensor) -> Tensor:
         """``[M, e, 3, e]``, ``[M, e, 1, e]`` and ``[M, 14, 3, 14]`` → ``[M, e, 3, e]``."""
-        return photo * (1 - holes) + holes * _enlarge(low, self.up, self.up_t)
-
-
-class WindowBlur(nn.Module):
-    """The blur of patches whose windows hold what lies around them, reflected at the border.
-
-    Windows are ``[M, rows, channels, columns]``: filtering along the columns is then a product with
-    one matrix, and along the rows a product for each window, without moving a channel.
-
-    Args:
-        size: p, side of a patch.
-    """
-
-    blur: Tensor
-    blur_t: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size, self.window = size, size + 2 * HALO
-        matrix = blurring(size)[INSIDE].float()
-        self.register_buffer("blur", matrix.clone())
-        self.register_buffer("blur_t", matrix.T.contiguous())
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """``[M, p + 6, 3, p + 6]`` → ``[M, p, 3, p]``."""
-        tall = torch.matmul(self.blur, windows.reshape(-1, self.window, 3 * self.window))
-        return torch.matmul(tall.reshape(-1, self.size, 3, self.window), self.blur_t)
+        return photo * (1 - holes) + holes * self.enlarge(low)
 
 
 class BorderBlur(nn.Module):
-    """The same for windows that may hold anything beyond the image's border.
+    """The blur of patches whose windows may hold anything beyond the image's border.
 
     Each window has the matrices of its place in the image: first, inside or last along each side.
 
@@ -141,15 +136,10 @@ class PatchMix(nn.Module):
         top_k: source patches mixed for each.
     """
 
-    up: Tensor
-    up_t: Tensor
-
     def __init__(self, scale: int, top_k: int = 1) -> None:
         super().__init__()
         self.size, self.top_k = PATCH * scale, top_k
-        up = enlarging(scale).float()[HALO:-HALO]
-        self.register_buffer("up", up.clone())
-        self.register_buffer("up_t", up.T.contiguous())
+        self.enlarge = BothSides(enlarging(scale)[HALO:-HALO])
 
     def forward(self, high: Tensor, low_targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Fill M patches of side p = 8·s.
@@ -162,7 +152,7 @@ class PatchMix(nn.Module):
         Returns:
             ``[M, p, 3, p]``.
         """
-        base = _enlarge(low_targets, self.up, self.up_t)
+        base = self.enlarge(low_targets)
         if weights is None:
             return base + high
         size = self.size
@@ -183,7 +173,8 @@ class PatchStage(nn.Module):
 
     def __init__(self, scale: int, top_k: int = 1) -> None:
         super().__init__()
-        self.blur, self.mix = WindowBlur(PATCH * scale), PatchMix(scale, top_k)
+        self.blur = BothSides(blurring(PATCH * scale)[INSIDE])
+        self.mix = PatchMix(scale, top_k)
 
     def forward(
         self, sources: Tensor, low_targets: Tensor, weights: Tensor | None = None
@@ -204,9 +195,3 @@ class PatchStage(nn.Module):
 def inner(windows: Tensor) -> Tensor:
     """Windows without their halo: ``[M, p + 6, C, p + 6]`` → ``[M, p, C, p]``."""
     return windows[:, HALO:-HALO, :, HALO:-HALO]
-
-
-def _enlarge(low: Tensor, up: Tensor, up_t: Tensor) -> Tensor:
-    """``U · low · Uᵀ`` of each plane, ``[M, 14, 3, 14]`` → ``[M, e, 3, e]``."""
-    tall = torch.matmul(up, low.reshape(-1, LOW_WINDOW, 3 * LOW_WINDOW))
-    return torch.matmul(tall.reshape(-1, len(up), 3, LOW_WINDOW), up_t)
