@@ -32,7 +32,7 @@ from rethined_export.benchmarks.verdict import (
 )
 from rethined_export.converters import target_of
 from rethined_export.errors import ParityError, UserError
-from rethined_export.jobs import JobError, run_job
+from rethined_export.jobs.parent import JobError, run_job
 
 #: Of the document that ``--json`` prints; a reader of another one must look again.
 SCHEMA_VERSION = 1

@@ -31,8 +31,8 @@ from rethined_export.benchmarks.subjects import COVER, noise_photo
 from rethined_export.converters import TARGETS, converter
 from rethined_export.converters.types import IMAGES
 from rethined_export.export import ExportRequest, export
-from rethined_export.jobs import ENVIRONMENT
-from rethined_export.runtime import TOKENS
+from rethined_export.jobs.parent import ENVIRONMENT
+from rethined_export.recipes.rethined.caller import TOKENS
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 512
@@ -173,7 +173,7 @@ def _parts(folder: Path, target: str) -> list[Graph]:
 
     from rethined_export.converters.types import Program
     from rethined_export.models.rethined import reparameterise
-    from rethined_export.weights import load_weights
+    from rethined_export.recipes.rethined.weights import load_weights
 
     class Coarse(torch.nn.Module):
         def __init__(self, network: torch.nn.Module) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from rethined_export.artifacts import ExportSpec, Upscale, tool_versions
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import Exported, ExportRequest, export
-from rethined_export.memory import peak_rss_bytes
+from rethined_export.jobs.memory import peak_rss_bytes
 
 RESULTS = Path(__file__).parent / "results"
 RESOLUTIONS = (512, 1024, 2048, 4096)
@@ -97,7 +97,7 @@ def compare_upscales(hr: int, folder: Path, repeats: int) -> dict[str, Any]:
     """Whole graph, gather against dense, in ONNX Runtime, turn about in one process."""
     import numpy as np
 
-    from rethined_export.scenes import default_scenes
+    from rethined_export.photo.scenes import default_scenes
 
     [dense] = _export(hr, "dense", ("onnx",), folder)
     gather = folder / ExportSpec("onnx", "mobile", "paper", hr, "gather", 1, None).file_name()

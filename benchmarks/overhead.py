@@ -33,8 +33,8 @@ from rethined_export.benchmarks.subjects import COVER, noise_photo, subject
 from rethined_export.benchmarks.timing import paired_ratio
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
-from rethined_export.jobs import ENVIRONMENT
-from rethined_export.runtime import TOKENS
+from rethined_export.jobs.parent import ENVIRONMENT
+from rethined_export.recipes.rethined.caller import TOKENS
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 512

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rethined_export.benchmarks.sample import channels_last, read_sample
 from rethined_export.benchmarks.subjects import paste
 from rethined_export.converters import target_of
-from rethined_export.jobs import run_job
+from rethined_export.jobs.parent import run_job
 
 _SIDE = 320
 _HOLE = (255, 0, 255)

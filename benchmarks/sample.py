@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 Pixels = npt.NDArray[np.float32]
 

@@ -27,11 +27,11 @@ import numpy.typing as npt
 from rethined_export.artifacts import ExportSpec, Upscale
 from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
+from rethined_export.deployed import has_coherence
 from rethined_export.export import ExportRequest, export
-from rethined_export.jobs import ENVIRONMENT
-from rethined_export.loading import has_coherence
-from rethined_export.memory import peak_rss_bytes
-from rethined_export.runtime import (
+from rethined_export.jobs.memory import peak_rss_bytes
+from rethined_export.jobs.parent import ENVIRONMENT
+from rethined_export.recipes.rethined.caller import (
     GRID,
     HALO,
     LOW_RESOLUTION,
@@ -119,7 +119,7 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
 
     from rethined_export.converters.types import Program
     from rethined_export.models.rethined import reparameterise
-    from rethined_export.weights import load_weights
+    from rethined_export.recipes.rethined.weights import load_weights
 
     class Plain(torch.nn.Module):
         def __init__(self, network: torch.nn.Module) -> None:
@@ -306,7 +306,7 @@ def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float
 
 def _stages(pair: Pair, square: Square, repeats: int) -> dict[str, float]:
     """Milliseconds: shrinking, the low program and all at full resolution (the rest)."""
-    from rethined_export import runtime
+    from rethined_export.recipes.rethined import caller as runtime
 
     image, mask = square.shrink()
     choice = runtime.choose(pair, image, mask)

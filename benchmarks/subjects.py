@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.converters import converter, target_of
+from rethined_export.deployed import embedded_spec, split_pair
 from rethined_export.errors import UserError
-from rethined_export.loading import embedded_spec, split_pair
-from rethined_export.runtime import (
+from rethined_export.recipes.rethined.caller import (
     GRID,
     TOKENS,
     Square,

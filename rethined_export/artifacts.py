@@ -12,18 +12,18 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rethined_export.converters import TARGETS
 from rethined_export.errors import UserError
-from rethined_export.jobs import scratch_name
+from rethined_export.jobs.parent import scratch_name
 from rethined_export.models.rethined import PRESETS, VARIANTS, Variant
 from rethined_export.models.rethined.config import TOKENS
 from rethined_export.models.weights import shipped
-from rethined_export.runtime import BATCH, HALO, LOW_HALO, LOW_RESOLUTION, PATCH
+from rethined_export.recipes.rethined.caller import BATCH, HALO, LOW_HALO, LOW_RESOLUTION, PATCH
 
 #: How full-resolution patches come about: all copied (``gather``), all mixed with all (``dense``),
 #: or only those of the hole computed (``patches``).
 Upscale = Literal["gather", "dense", "patches"]
 UPSCALES: tuple[Upscale, ...] = ("gather", "dense", "patches")
 #: A whole artifact takes image and mask and gives the image; ``low`` and ``patch`` are the programs
-#: of a split pair (:mod:`rethined_export.runtime`).
+#: of a split pair (:mod:`rethined_export.recipes.rethined.caller`).
 Part = Literal["whole", "low", "patch"]
 PARTS: tuple[Part, ...] = ("whole", "low", "patch")
 SCHEMA_VERSION = 1

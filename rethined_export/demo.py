@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rethined_export.artifacts import ExportSpec
 from rethined_export.cli import export as export_cli
-from rethined_export.fill import filler
-from rethined_export.inpaint import inpaint
-from rethined_export.photo import read_mask, read_photo, write_photo
-from rethined_export.scenes import free_form_mask, photo_path
+from rethined_export.inpaint import filler
+from rethined_export.photo.files import read_mask, read_photo, write_photo
+from rethined_export.photo.scenes import free_form_mask, photo_path
+from rethined_export.photo.squares import inpaint
 
 SIDE = 2048
 PHOTO = "retina"

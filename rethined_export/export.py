@@ -21,7 +21,7 @@ from rethined_export.artifacts import (
     tool_versions,
 )
 from rethined_export.errors import ParityError, UserError
-from rethined_export.jobs import (
+from rethined_export.jobs.parent import (
     JobError,
     OnStage,
     run_job,
@@ -256,7 +256,7 @@ def compare(
         checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
-        The parity report (see :class:`rethined_export.parity.ParityReport`).
+        The parity report (see :class:`rethined_export.parity.check.ParityReport`).
 
     Raises:
         JobError: the artifact could not be loaded or run.

@@ -27,8 +27,8 @@ from rethined_export.benchmarks.subjects import COVER, noise_photo
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.errors import UnavailableError
-from rethined_export.jobs import JobError, run_job
-from rethined_export.runtime import TOKENS
+from rethined_export.jobs.parent import JobError, run_job
+from rethined_export.recipes.rethined.caller import TOKENS
 
 GUEST = Path(adb.__file__).with_name("guest.py")
 #: What a board's Python must have, by target.

@@ -10,7 +10,7 @@ from rethined_export.benchmarks.apple import reason_against
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless, ToolRun
 from rethined_export.benchmarks.verdict import Provenance
-from rethined_export.jobs import run_job
+from rethined_export.jobs.parent import run_job
 
 
 class AppleRunner(Stateless):

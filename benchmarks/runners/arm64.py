@@ -15,7 +15,7 @@ from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan, St
 from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
-from rethined_export.jobs import JobError, last_line, run_job
+from rethined_export.jobs.parent import JobError, last_line, run_job
 
 GUEST = Path(__file__).parents[1] / "arm64" / "guest.py"
 #: The first run also prepares the runtime's kernels; the last one is reported.

@@ -6,7 +6,7 @@ from pathlib import Path
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless
 from rethined_export.benchmarks.verdict import Provenance
-from rethined_export.jobs import run_job
+from rethined_export.jobs.parent import run_job
 
 #: A run that takes longer is hung.
 _TIME_LIMIT_S = 600.0

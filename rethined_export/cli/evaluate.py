@@ -40,7 +40,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise UnavailableError(
             f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
         ) from error
-    from rethined_export.weights import load_weights
+    from rethined_export.recipes.rethined.weights import load_weights
 
     weights = load_weights(chosen.checkpoint, preset, "paper")
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)

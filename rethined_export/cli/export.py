@@ -121,8 +121,8 @@ def _request(options: Namespace) -> ExportRequest:
     from rethined_export.artifacts import UPSCALES, ExportSpec
     from rethined_export.export import ExportRequest
     from rethined_export.models.rethined import PRESETS, VARIANTS
-    from rethined_export.scenes import user_scene
-    from rethined_export.weights import load_weights
+    from rethined_export.photo.scenes import user_scene
+    from rethined_export.recipes.rethined.weights import load_weights
 
     targets = _targets(options.target or ["all"])
     preset = choose("--preset", options.preset, PRESETS)

@@ -15,7 +15,7 @@ from rethined_export.cli.common import (
     stages,
 )
 from rethined_export.errors import OperatorError, ParityError, UserError
-from rethined_export.jobs import JobError, OnStage
+from rethined_export.jobs.parent import JobError, OnStage
 
 _EXAMPLES = """\
   rethined-parity dist/*.onnx

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rethined_export.fill import artifact_facts, fill_scenes
+from rethined_export.inpaint import artifact_facts, fill_scenes
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.filters import bicubic_upsample
 from rethined_export.models.rethined.push_pull import push_pull

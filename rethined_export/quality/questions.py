@@ -28,7 +28,7 @@ from rethined_export.models.rethined.filters import (
 )
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.scenes import KINDS, Case, bundled
-from rethined_export.weights import load_weights
+from rethined_export.recipes.rethined.weights import load_weights
 
 DOCS = Path("docs")
 

@@ -14,8 +14,8 @@ from rethined_export.errors import UserError
 from rethined_export.models.rethined.config import LOW_RESOLUTION
 from rethined_export.models.rethined.training.images import SUFFIXES
 from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
-from rethined_export.photo import read_mask, read_photo
-from rethined_export.scenes import photo_path, square, square_hole
+from rethined_export.photo.files import read_mask, read_photo
+from rethined_export.photo.scenes import photo_path, square, square_hole
 
 #: Photos inside the package, all from scikit-image.
 BUNDLED = (

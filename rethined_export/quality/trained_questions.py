@@ -28,7 +28,7 @@ from rethined_export.quality.methods import Method, classical, network
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
 from rethined_export.quality.scenes import KINDS, Case, bundled
-from rethined_export.weights import load_weights
+from rethined_export.recipes.rethined.weights import load_weights
 
 TABLE = DOCS / "training-questions.md"
 _COARSE = Stage("coarse", side=128, batch=16, steps=600, rate=2e-3)

@@ -10,7 +10,7 @@ from rethined_export.artifacts import ExportSpec
 from rethined_export.converters import converter, target_of
 from rethined_export.converters.types import Converter, Runner
 from rethined_export.errors import UserError
-from rethined_export.runtime import LOW_RESOLUTION, Pair, PairRuntime
+from rethined_export.recipes.rethined.caller import LOW_RESOLUTION, Pair, PairRuntime
 
 
 def embedded_spec(artifact: Path) -> ExportSpec:
@@ -39,8 +39,8 @@ def image_runtime(artifact: Path | None, side: int, threads: int) -> Iterator[Ru
         side: of the torch graph's image.
     """
     if artifact is None:
-        from rethined_export.programs import TorchRuntime, whole_graph
-        from rethined_export.weights import load_weights
+        from rethined_export.recipes.rethined.programs import TorchRuntime, whole_graph
+        from rethined_export.recipes.rethined.weights import load_weights
 
         spec = ExportSpec("onnx", "mobile", "paper", side, "gather", 1, None)
         graph = whole_graph(spec, load_weights(None, spec.preset, spec.variant).model)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rethined_export.errors import OperatorError, UnavailableError, UserError
-from rethined_export.memory import peak_rss_bytes
+from rethined_export.jobs.memory import peak_rss_bytes
 
 Report = Callable[[str], None]
 _WATCH_S = 1.0
@@ -105,7 +105,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     import torch
 
     from rethined_export.converters import converter, installed
-    from rethined_export.programs import exportable
+    from rethined_export.recipes.rethined.programs import exportable
 
     asked = exportable(made, weights.model)
     metadata = {
@@ -145,10 +145,10 @@ def verify(
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report."""
     from rethined_export.converters import converter
-    from rethined_export.parity import check_parity
-    from rethined_export.programs import in_place_of_whole, whole_graph
-    from rethined_export.runtime import TOKENS
-    from rethined_export.scenes import Scene, default_scenes, user_scene
+    from rethined_export.parity.check import check_parity
+    from rethined_export.photo.scenes import Scene, default_scenes, user_scene
+    from rethined_export.recipes.rethined.caller import TOKENS
+    from rethined_export.recipes.rethined.programs import in_place_of_whole, whole_graph
 
     report("loading the model")
     weights, made = _load(spec, threads)
@@ -179,7 +179,7 @@ def fill(
     """
     import numpy as np
 
-    from rethined_export.loading import image_runtime
+    from rethined_export.deployed import image_runtime
 
     inputs = {name: np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask")}
     report("loading the model" if artifact is None else "loading the artifact")
@@ -201,7 +201,7 @@ def fill_scenes(
     """
     import numpy as np
 
-    from rethined_export.loading import image_runtime
+    from rethined_export.deployed import image_runtime
 
     report("loading the artifact")
     seconds = []
@@ -239,8 +239,8 @@ def fill_photo(
     """
     import numpy as np
 
-    from rethined_export import runtime
-    from rethined_export.loading import split_pair
+    from rethined_export.deployed import split_pair
+    from rethined_export.recipes.rethined import caller as runtime
 
     report("loading the artifact")
     place = Path(folder) / "photo.npy"
@@ -255,7 +255,7 @@ def fill_photo(
 
 def describe(report: Report, *, artifact: str) -> dict[str, Any]:
     """What a saved artifact says of itself: the ``hr`` and ``part`` of the spec embedded in it."""
-    from rethined_export.loading import embedded_spec
+    from rethined_export.deployed import embedded_spec
 
     report("reading the artifact")
     spec = embedded_spec(Path(artifact))
@@ -300,7 +300,7 @@ def measure_in_browser(
     from rethined_export.benchmarks.sample import Scene, read_sample
     from rethined_export.benchmarks.subjects import COVER, noise_photo
     from rethined_export.converters import target_of
-    from rethined_export.runtime import TOKENS
+    from rethined_export.recipes.rethined.caller import TOKENS
 
     path, target = Path(artifact), target_of(Path(artifact))
     photo, own = read_sample(Path(folder), target)
@@ -341,7 +341,7 @@ def measure_on_apple(
 
     from rethined_export.benchmarks import apple
     from rethined_export.benchmarks.subjects import COVER, Parts, noise_photo, whole
-    from rethined_export.runtime import TOKENS
+    from rethined_export.recipes.rethined.caller import TOKENS
 
     with np.load(Path(folder) / "inputs.npz") as stored:
         inputs = dict(stored)
@@ -423,8 +423,8 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
 
     from rethined_export.converters import converter, target_of
     from rethined_export.converters.types import IMAGES
-    from rethined_export.loading import embedded_spec
-    from rethined_export.scenes import default_scenes
+    from rethined_export.deployed import embedded_spec
+    from rethined_export.photo.scenes import default_scenes
 
     report("running it here")
     spec = embedded_spec(Path(artifact))
@@ -458,7 +458,7 @@ def _load(spec: dict[str, Any], threads: int) -> tuple[Any, Any]:
     import torch
 
     from rethined_export.artifacts import ExportSpec
-    from rethined_export.weights import load_weights
+    from rethined_export.recipes.rethined.weights import load_weights
 
     torch.set_num_threads(threads)
     made = ExportSpec(**spec)

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from rethined_export.converters.types import ArtifactError, Runner
 from rethined_export.models.rethined import TOKENS, Rethined, reparameterise
-from rethined_export.rewrite.dropin import HoleGraph
-from rethined_export.rewrite.graph import ExportGraph
-from rethined_export.rewrite.graph import Scene as Described
+from rethined_export.photo.scenes import Scene
+from rethined_export.recipes.rethined.dropin import HoleGraph
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.graph import Scene as Described
 from rethined_export.rewrite.tokens import Strongest
-from rethined_export.scenes import Scene
 
 Graph = ExportGraph | HoleGraph
 Floats = npt.NDArray[np.float32]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rethined_export.errors import UserError
 from rethined_export.models.rethined.config import GRID, TOKENS
-from rethined_export.photo import read_mask, read_photo
+from rethined_export.photo.files import read_mask, read_photo
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -94,7 +94,7 @@ def square(pixels: Pixels, side: int) -> npt.NDArray[np.float32]:
     """The middle square of a photo at another side, as networks take it.
 
     Args:
-        pixels: ``[H, W, C]`` as :class:`~rethined_export.photo.Photo` has them.
+        pixels: ``[H, W, C]`` as :class:`~rethined_export.photo.files.Photo` has them.
 
     Returns:
         RGB ``[1, 3, side, side]`` in [0, 1].

@@ -27,7 +27,7 @@ _POLL_S = 0.2
 _UNWRITTEN = ("IO failure on output stream", "[MIL FileWriter]")
 _SCRATCH = re.compile(r"\.\d+-rethined-")
 #: -P: a file in the working directory named like a package must not be imported in its place.
-_WORKER = (sys.executable, "-P", "-m", "rethined_export.worker")
+_WORKER = (sys.executable, "-P", "-m", "rethined_export.jobs.worker")
 _KEEP_BYTES = str(1 << 33)
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -60,7 +60,7 @@ def run_job(
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> dict[str, Any]:
-    """Run one job of :mod:`rethined_export.worker` in a process of its own.
+    """Run one job of :mod:`rethined_export.jobs.worker` in a process of its own.
 
     Args:
         on_stage: called with each stage the worker enters.

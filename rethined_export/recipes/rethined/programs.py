@@ -10,11 +10,11 @@ from rethined_export.artifacts import ExportSpec
 from rethined_export.converters.types import Array, Program, Runner
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
-from rethined_export.rewrite.dropin import HoleGraph
-from rethined_export.rewrite.graph import ExportGraph
-from rethined_export.rewrite.holes import HoleTokens
-from rethined_export.rewrite.patches import HALO, LOW_WINDOW, PatchStage
-from rethined_export.runtime import BATCH, Pair, PairRuntime
+from rethined_export.recipes.rethined.caller import BATCH, Pair, PairRuntime
+from rethined_export.recipes.rethined.dropin import HoleGraph
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.patches import HALO, LOW_WINDOW, PatchStage
 
 
 def exportable(spec: ExportSpec, model: Rethined) -> Program:

@@ -1,0 +1,1 @@
+"""What the pipeline needs to know of each model."""

@@ -1,0 +1,1 @@
+"""RETHINED: its options, programs, caller and judge."""
