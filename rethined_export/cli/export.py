@@ -154,6 +154,8 @@ def _request(options: Namespace) -> ExportRequest:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
     if options.checkpoint_key is not None and options.checkpoint is None:
         raise UserError("--checkpoint-key is a place in the --checkpoint; give that too")
+    if not recipe(options.model).trains and (options.checkpoint or options.untrained):
+        raise UserError("a --module brings its own weights; leave --checkpoint and --untrained out")
     if options.untrained and options.checkpoint is not None:
         raise UserError("--untrained and --checkpoint contradict each other; drop one of them")
 

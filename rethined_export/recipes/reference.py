@@ -11,11 +11,16 @@ from rethined_export.recipes.types import UNTRAINED, Reference, Source
 
 def untrained_reference(model: nn.Module) -> Reference:
     """A seeded stand-in, in eval mode, known by its tensors."""
+    return Reference(model.eval().requires_grad_(False), UNTRAINED, hash_tensors(model))
+
+
+def hash_tensors(model: nn.Module) -> str:
+    """sha256 of every parameter and buffer, with their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return Reference(model.eval().requires_grad_(False), UNTRAINED, digest.hexdigest())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def loaded_reference(model: nn.Module, network: nn.Module, source: Source) -> Reference:
