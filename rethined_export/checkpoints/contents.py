@@ -28,6 +28,7 @@ class Contents:
         container: what kind of file, in words.
         candidates: every mapping of tensors in it, in the order they were found.
         summary: what the top holds, in words; for files without tensors.
+        size: of the file, or of index and shards together, in bytes.
         metadata: text beside the tensors (safetensors).
         notes: what should be said to the user.
     """
@@ -35,5 +36,6 @@ class Contents:
     container: str
     candidates: list[Candidate]
     summary: str
+    size: int
     metadata: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -87,7 +87,7 @@ def read(
     with opened(path) as (contents, sha256):
         choice = chosen(path, contents, key, known)
         try:
-            tensors = load_all(choice.tensors)
+            tensors = load_all(choice.tensors, contents.size)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(

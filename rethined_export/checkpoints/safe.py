@@ -34,6 +34,7 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> Contents:
         "safetensors",
         [Candidate("", tensors)] if tensors else [],
         "an empty mapping",
+        size,
         {key: value for key, value in text if isinstance(value, str)},
     )
 

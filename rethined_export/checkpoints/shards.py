@@ -85,6 +85,7 @@ def join(path: Path, places: dict[str, str], open_shard: Callable[[Path], Conten
         f"{' and '.join(kinds)} in {len(shards)} shards",
         [Candidate("", tensors)] if tensors else [],
         "an index without tensors",
+        sum(shard.size for shard in shards.values()),
     )
 
 

@@ -31,7 +31,7 @@ DTYPES = {
     "C128": torch.complex128,
 }
 _MAX_RANK = 16
-#: Expanded tensors may be larger than what is stored for them, in all by these much.
+#: Tensors that share or repeat what is stored may take more memory than the file, by this much.
 _EXPANSION, _EXPANSION_BYTES = 8, 64 << 20
 
 
@@ -106,8 +106,11 @@ def stored_bytes(tensors: Iterable[Stored]) -> int:
     return sum({id(tensor.block): tensor.block.size for tensor in tensors}.values())
 
 
-def load_all(tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
+def load_all(tensors: Mapping[str, Stored], file_bytes: int) -> dict[str, Tensor]:
     """Read tensors into memory; those that share storage in the file share it afterwards.
+
+    Args:
+        file_bytes: size of the file they come from.
 
     Raises:
         DamageError: they claim to be far larger than what is stored, or cannot be read.
@@ -115,9 +118,9 @@ def load_all(tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
     """
     needed = stored_bytes(tensors.values())
     claimed = sum(tensor.nbytes for tensor in tensors.values())
-    if claimed > _EXPANSION * needed + _EXPANSION_BYTES:
+    if max(needed, claimed) > _EXPANSION * file_bytes + _EXPANSION_BYTES:
         raise DamageError(
-            f"{in_bytes(needed)} of storage claim to be tensors of {in_bytes(claimed)}"
+            f"{in_bytes(file_bytes)} claim to hold tensors of {in_bytes(max(needed, claimed))}"
         )
     if needed > (free := available_bytes()):
         raise CheckpointError(

@@ -46,7 +46,7 @@ def read_zip(path: Path, file: BinaryIO, size: int) -> Contents:
     if f"{folder}constants.pkl" in archive.names:
         return _script(archive, folder)
     root = archive.unpickle(f"{folder}data.pkl", f"{folder}data/")
-    return Contents("torch zip", find_mappings(root), summarise(root))
+    return Contents("torch zip", find_mappings(root), summarise(root), archive.size)
 
 
 def _script(archive: "_Archive", folder: str) -> Contents:
@@ -67,14 +67,16 @@ def _script(archive: "_Archive", folder: str) -> Contents:
                 "the archive it was frozen from has them",
             )
     found = [candidate for candidate in candidates if candidate.tensors]
-    return Contents("TorchScript archive", found, "a TorchScript program", notes=notes)
+    return Contents(
+        "TorchScript archive", found, "a TorchScript program", archive.size, notes=notes
+    )
 
 
 class _Archive:
     """Members of a zip file, none of which unpacks to much more than the file itself."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._size = size
+        self.size = size
         try:
             self._zip = zipfile.ZipFile(file)
         except _ZIP_ERRORS as error:
@@ -117,7 +119,7 @@ class _Archive:
 
     def unpickle(self, name: str, data: str) -> object:
         """Read a member as a pickle whose storages are members named by ``data`` and a key."""
-        if self._members[name].file_size > self._size:
+        if self._members[name].file_size > self.size:
             raise DamageError(f"{shown(name)} is larger than the archive")
 
         def find(key: str, size: int) -> Block:
@@ -171,8 +173,8 @@ def read_pickle(path: Path, file: BinaryIO, size: int) -> Contents:
     """
     first, storages = _legacy(path, file, size)
     if storages:
-        return Contents("torch legacy", find_mappings(first), summarise(first))
-    return Contents("pickle", find_mappings(first), summarise(first))
+        return Contents("torch legacy", find_mappings(first), summarise(first), size)
+    return Contents("pickle", find_mappings(first), summarise(first), size)
 
 
 def _legacy(path: Path, file: BinaryIO, size: int, nested: bool = False) -> tuple[object, bool]:
