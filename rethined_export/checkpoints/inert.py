@@ -63,10 +63,20 @@ class Inert:
         return next((part[name] for part in reversed(self._parts()) if name in part), None)
 
     def _parts(self) -> list[dict[object, object]]:
-        parts: list[object] = []
+        parts: list[object] = [self._persistent_state()]
         for state in self.states:
             parts.extend(state[:2] if isinstance(state, tuple) else [state])
         return [part for part in parts if isinstance(part, dict)]
+
+    def _persistent_state(self) -> object:
+        """The state of an object pickled with its class's source, as StyleGAN's tools do."""
+        if self.kind != _PERSISTENT or not (isinstance(self.args, tuple) and self.args):
+            return None
+        meta = self.args[0]
+        return meta.entries.get("state") if isinstance(meta, Inert) else None
+
+
+_PERSISTENT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -226,7 +226,8 @@ def summarise(root: object) -> str:
     if isinstance(root, (list, tuple)) and root:
         kinds = Counter(_kind(item) for item in root[:1000])
         return f"a {_kind(root)} of {len(root)} ({few(list(kinds))})"
-    return f"a {_kind(root)}" if root is not None else "None"
+    kind = _kind(root)
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" if root is not None else "None"
 
 
 def _kind(value: object) -> str:

@@ -109,6 +109,10 @@ def opened(path: Path) -> Iterator[tuple[Contents, str]]:
             yield _contents(path, stack, digest.update), digest.hexdigest()
         except DamageError as error:
             raise damaged(path, error) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read checkpoint {path}: {error.strerror or error}; check the disk"
+            ) from error
         except (MemoryError, RecursionError) as error:
             raise damaged(path, "it asks for more memory than there is") from error
 
@@ -210,8 +214,9 @@ def _without_training_state(tensors: dict[str, Stored]) -> tuple[dict[str, Store
 def _left(candidates: list[Candidate], taken: list[Candidate]) -> dict[str, int]:
     """How many tensors are in mappings that could not have been meant, by where they stand."""
     counts: Counter[str] = Counter()
+    known = {id(candidate) for candidate in taken}
     for candidate in candidates:
-        if candidate.tensors and all(candidate is not other for other in taken):
+        if candidate.tensors and id(candidate) not in known:
             counts[_short(candidate.place)] += len(candidate.tensors)
     return dict(counts)
 

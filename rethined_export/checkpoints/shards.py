@@ -70,7 +70,7 @@ def join(path: Path, places: dict[str, str], open_shard: Callable[[Path], Conten
     """
     shards = {name: open_shard(shard) for name, shard in shard_paths(path, places).items()}
     found: dict[str, dict[str, Stored]] = {
-        name: choose(shard.candidates)[0].tensors if shard.candidates else {}
+        name: choose(full)[0].tensors if (full := _with_tensors(shard)) else {}
         for name, shard in shards.items()
     }
     lost = [name for name, shard in places.items() if name not in found[shard]]
@@ -87,6 +87,10 @@ def join(path: Path, places: dict[str, str], open_shard: Callable[[Path], Conten
         "an index without tensors",
         sum(shard.size for shard in shards.values()),
     )
+
+
+def _with_tensors(contents: Contents) -> list[Candidate]:
+    return [candidate for candidate in contents.candidates if candidate.tensors]
 
 
 def lone_shard(path: Path) -> str:

@@ -28,6 +28,11 @@ from torch import Tensor, nn
 from rethined_export.checkpoints import Checkpoint, CheckpointError, read
 from rethined_export.models.rethined.training.state import save_state
 
+TYPES = [
+    "float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "bool",
+    "int8", "uint8", "int16", "uint16", "int32", "int64",
+]  # fmt: skip
+
 
 def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert actual.keys() == expected.keys()
@@ -186,10 +191,7 @@ def test_our_own_training_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [as_zip, as_legacy, as_safetensors])
-@pytest.mark.parametrize(
-    "dtype",
-    "float16 bfloat16 float32 float64 int8 uint8 int16 int32 int64 bool float8_e4m3fn uint16".split(),
-)
+@pytest.mark.parametrize("dtype", TYPES)
 def test_types_stay_as_stored(tmp_path: Path, save, dtype: str) -> None:
     tensor = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
     save({"a": tensor}, tmp_path / "file")
@@ -229,6 +231,34 @@ def test_plain_pickles_of_tensors_and_arrays(tmp_path: Path, protocol: int) -> N
     checkpoint = read(tmp_path / "model.pkl")
     assert checkpoint.at == "params"
     assert_same(checkpoint.tensors, state | {k: torch.from_numpy(a) for k, a in arrays.items()})
+
+
+def test_objects_pickled_with_their_source(tmp_path: Path) -> None:
+    """As StyleGAN's tools, and the inpainting networks built on them, save networks."""
+    persistence, dnnlib = types.ModuleType("torch_utils.persistence"), types.ModuleType("dnnlib")
+    exec("class EasyDict(dict):\n    __module__ = 'dnnlib'", dnnlib.__dict__)
+    exec("def _reconstruct_persistent_obj(meta): raise RuntimeError", persistence.__dict__)
+    persistence._reconstruct_persistent_obj.__module__ = persistence.__name__
+
+    class Persistent(Net):
+        def __reduce__(self) -> tuple[object, ...]:
+            source = {"type": "class", "module_src": "import os", "class_name": "Generator"}
+            meta = dnnlib.EasyDict(source, state=self.__dict__)
+            return persistence._reconstruct_persistent_obj, (meta,)
+
+    modules = {persistence.__name__: persistence, "dnnlib": dnnlib}
+    modules["torch_utils"] = types.ModuleType("torch_utils")
+    sys.modules |= modules
+    try:
+        torch.manual_seed(0)
+        content = {"G": None, "D": None, "G_ema": Persistent().eval()}
+        (tmp_path / "network.pkl").write_bytes(pickle.dumps(content))
+    finally:
+        for name in modules:
+            del sys.modules[name]
+    checkpoint = read(tmp_path / "network.pkl")
+    assert checkpoint.at == "G_ema"
+    assert_same(checkpoint.tensors, weights())
 
 
 def test_checksums_may_be_left_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from checkpoint_files import as_zip, legacy_bytes, weights, with_pickle
@@ -100,7 +101,7 @@ def test_an_old_way_to_call(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     text = str(witness).encode()
     for data in (b"(S'%s'\nios\nmkdir\n." % text, b"(cos\nmkdir\nS'%s'\no." % text):
-        with pytest.raises(CheckpointError, match=r"a os\.mkdir"):
+        with pytest.raises(CheckpointError, match=r"an? \w+\.mkdir"):
             read(with_pickle(tmp_path / "model.pth", data))
         assert not witness.exists()
         pickle.loads(data)
@@ -230,27 +231,31 @@ def test_modules_that_hold_themselves(tmp_path: Path) -> None:
         read(with_pickle(tmp_path / "model.pth", mapping))
 
 
-# --- Files of less than a megabyte that claim much more -------------------------------------------
+# --- Small files that claim much more -------------------------------------------------------------
 
-MEGABYTE = 1_000_000
 NET = b"c__main__\nNet\n)\x81}(X\x0b\x00\x00\x00_parameters}X\x08\x00\x00\x00_modules}("
 STRING = b"X\x06\x00\x00\x00"
 
 
-def bombs(folder: Path) -> list[Path]:
-    """Files under a megabyte; the first words of each name say what they try."""
+def numbered(count: int, value: bytes) -> bytes:
+    """Keys that are numbers, each with the same value."""
+    return b"".join(b"J%s%s" % (struct.pack("<i", n), value) for n in range(count))
+
+
+def pickle_bombs(size: int) -> dict[str, bytes]:
+    """Pickles of up to ``size`` bytes, by what they try."""
     laughs = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(120))
-    deep = b"\x80\x02)" + b"\x85" * 800_000
-    pairs = b"\x80\x02](" + b"]\x28K\x01K\x02e" * 60_000 + b"eq\x00"
-    modules = b"\x80\x02" + NET + b"u" + b"ubq\x00"
-    modules += b"".join(
-        NET + STRING + b"first_h%c" % n + STRING + b"secondh%c" % n + b"uubq%c" % (n + 1)
-        for n in range(60)
-    )  # fmt: skip
-    long_name = b"X" + struct.pack("<I", 4000) + b"n" * 4000
-    pickles = {
+    deep = b"\x80\x02)" + b"\x85" * (size - 100)
+    modules = b"\x80\x02" + NET + b"uubq\x00"
+    for n in range(60):
+        modules += NET + STRING + b"first_h%c" % n + STRING + b"secondh%cuubq%c" % (n, n + 1)
+    shared = tensor(0, "3", "1")[:-2] + b"q\x00000"
+    name = b"X" + struct.pack("<I", 4000) + b"n" * 4000 + b"q\x010"
+    pairs = b"\x80\x02](" + b"](K\x01K\x02e" * (size // 16) + b"eq\x000"
+    text = b"\x80\x02X" + struct.pack("<I", size // 2) + b"x" * (size // 2) + b"q\x00"
+    return {
         "a far memo": b"\x80\x02Nr\xff\xff\xff\x7f.",
-        "far memos": b"\x80\x02N" + b"r\xff\xff\xff\x3f" * 100_000 + b".",
+        "far memos": b"\x80\x02N" + b"r\xff\xff\xff\x3f" * (size // 6) + b".",
         "long bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x.",
         "a long bytearray": b"\x80\x05\x96" + struct.pack("<Q", 1 << 33) + b"x.",
         "long text": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"x.",
@@ -258,51 +263,64 @@ def bombs(folder: Path) -> list[Path]:
         "a long frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"N.",
         "tuples of tuples as a key": laughs + b"}hxNs.",
         "tuples of tuples": laughs + b".",
-        "deep tuples as a key": deep + b"}2Ns.",
+        "deep tuples as a key": deep + b"q\x000}h\x00Ns.",
         "deep tuples": deep + b".",
-        "deep lists": b"\x80\x02" + b"]" * 450_000 + b"a" * 449_999 + b".",
-        "deep mappings": b"\x80\x02" + b"}K\x01" * 200_000 + b"}" + b"s" * 200_000 + b".",
-        "a long key": b"\x80\x02}q\x00\x8a\xff" + b"\x7f" * 255 + b"q\x01(" + b"h\x01N" * 300_000 + b"u.",
-        "copies of pairs": pairs + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 60_000 + b".",
-        "copies of bytes": b"\x80\x02X" + struct.pack("<I", 500_000) + b"x" * 500_000 + b"q\x00"
-        + b"c_codecs\nencode\nq\x01" + b"h\x01h\x00\x85R" * 80_000 + b".",
-        "many states": b"\x80\x02}(" + b"".join(b"J%sN" % struct.pack("<i", n) for n in range(80_000))
-        + b"uq\x00ca\nb\n)R(" + b"h\x00b" * 1 + b"1" + b"ca\nb\n)R" + b"h\x00b" * 150_000 + b".",
+        "deep lists": b"\x80\x02" + b"]" * (size // 2 - 50) + b"a" * (size // 2 - 51) + b".",
+        "deep mappings": b"\x80\x02" + b"}K\x01" * (size // 5) + b"}" + b"s" * (size // 5) + b".",
+        "a long key": b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b"q\x010}("
+        + b"h\x01N" * (size // 4) + b"u.",
+        "copies of pairs": pairs + b"ccollections\nOrderedDict\nq\x01"
+        + b"h\x01h\x00\x85R" * (size // 16) + b".",
+        "copies of bytes": text + b"c_codecs\nencode\nq\x01"
+        + b"h\x01h\x00\x85R" * (size // 16) + b".",
+        "many states": b"\x80\x02}(" + numbered(size // 16, b"N") + b"uq\x000ca\nb\n)R"
+        + b"h\x00b" * (size // 8) + b".",
         "modules of modules": modules + b".",
-        "marks": b"\x80\x02" + b"(" * 900_000 + b".",
-        "sets": b"\x80\x04" + b"\x8f" * 900_000 + b".",
-        "objects": b"\x80\x02ca\nb\nq\x00" + b"h\x00)R" * 220_000 + b".",
-        "names": b"\x80\x02" + b"".join(b"ca\n%x\n" % n for n in range(100_000)) + b".",
-        "long places": b"\x80\x02" + long_name + b"q\x00" + (b"}h\x00" * 7) + b"}("
-        + b"".join(b"J%s}" % struct.pack("<i", n) for n in range(100_000)) + b"u" + b"s" * 7 + b".",
+        "marks": b"\x80\x02" + b"(" * (size - 100) + b".",
+        "sets": b"\x80\x04" + b"\x8f" * (size - 100) + b".",
+        "objects": b"\x80\x02ca\nb\nq\x00" + b"h\x00)R" * (size // 5) + b".",
+        "names": b"\x80\x02" + b"".join(b"ca\n%x\n" % n for n in range(size // 10)) + b".",
+        "long places": shared + name + b"}h\x01" * 6 + b"}("
+        + numbered(size // 12, b"}Va\nh\x00s") + b"u" + b"s" * 6 + b".",
         "an endless tensor": tensor(0, f"{1 << 25} {1 << 25}", "0 0"),
         "a tensor many times": tensor(0, str(1 << 22), "0")[:-2] + b"q\x00s("
-        + b"".join(b"V%x\nh\x00" % n for n in range(40_000)) + b"u.",
+        + b"".join(b"V%x\nh\x00" % n for n in range(size // 12)) + b"u.",
     }  # fmt: skip
-    paths = []
-    for name, data in pickles.items():
-        paths.append(with_pickle(folder / f"{name}.zip", data, {"0": bytes(16)}))
-        if data[:1] == b"\x80":
-            plain = folder / f"{name}.pickle"
-            plain.write_bytes(data)
-            paths.append(plain)
-    for name, content in {
-        "data.pkl": b"\x80\x02" + b"]" * (1 << 28),
-        "data/0": bytes(1 << 28),
-    }.items():
-        path = folder / f"deflated {name.replace('/', ' ')}.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            archive.writestr(f"a/{name}", content)
+
+
+def bombs(folder: Path, size: int) -> list[Path]:
+    """Files of up to ``size`` bytes; their names say what they try."""
+    paths = [
+        with_pickle(folder / f"{name}.zip", data, {"0": bytes(16)})
+        for name, data in pickle_bombs(size).items()
+    ]
+    for name in ("data.pkl", "data 0"):
+        paths.append(folder / f"deflated {name}.zip")
+        with zipfile.ZipFile(paths[-1], "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            archive.writestr(f"a/{name.replace(' ', '/')}", b"]" * (size * 500))
             if name != "data.pkl":
-                archive.writestr("a/data.pkl", tensor(0, str(1 << 26), "1", 1 << 26))
-        paths.append(path)
-    entry = {"dtype": "U8", "shape": [400_000], "data_offsets": [0, 400_000]}
-    text = json.dumps({str(n): entry for n in range(6000)}).encode()
-    overlapping = folder / "overlapping.safetensors"
-    overlapping.write_bytes(struct.pack("<Q", len(text)) + text + bytes(400_000))
-    index = folder / "index.json"
-    index.write_bytes(b'{"weight_map":' + b"[" * 900_000)
-    return [*paths, overlapping, index]
+                archive.writestr("a/data.pkl", tensor(0, str(size * 125), "1", size * 125))
+    entry = {"dtype": "U8", "shape": [size // 2], "data_offsets": [0, size // 2]}
+    text = json.dumps({str(n): entry for n in range(size // 160)}).encode()
+    paths.append(folder / "overlapping.safetensors")
+    paths[-1].write_bytes(struct.pack("<Q", len(text)) + text + bytes(size // 2))
+    data = np.zeros(size // 2, np.uint8)
+    paths.append(folder / "arrays over the same bytes.pickle")
+    paths[-1].write_bytes(shared_arrays(data.tobytes(), size // 20))
+    paths.append(folder / "nested.json")
+    paths[-1].write_bytes(b'{"weight_map":' + b"[" * (size - 100))
+    return paths
+
+
+def shared_arrays(data: bytes, count: int) -> bytes:
+    """Arrays of all of the same bytes, by name."""
+    kind = b"cnumpy\ndtype\n(Vu1\nI00\nI01\ntRq\x01"
+    array = b"cnumpy._core.numeric\n_frombuffer\nq\x02B%s%sq\x00%s(I%d\ntVC\ntq\x03" % (
+        struct.pack("<I", len(data)), data, kind, len(data),
+    )  # fmt: skip
+    array = array.replace(b"q\x02B", b"q\x02(B")
+    each = b"".join(b"V%x\nh\x02h\x03R" % n for n in range(count))
+    return b"\x80\x04" + array + b"}(" + each + b"u."
 
 
 SCRIPT = """
@@ -321,20 +339,25 @@ for line in sys.stdin:
 """
 
 
-def test_bombs(tmp_path: Path) -> None:
-    """One error each, within seconds and a fraction of a gigabyte, torch itself included."""
-    paths = bombs(tmp_path)
-    assert max(path.stat().st_size for path in paths) <= MEGABYTE
+#: Work and memory are linear in a file's size, so what holds for a twentieth of a megabyte shows
+#: what holds for one; torch alone takes 230 MiB.
+@pytest.mark.parametrize(
+    "size,megabytes", [(50_000, 350), pytest.param(1_000_000, 900, marks=pytest.mark.slow)]
+)
+def test_bombs(tmp_path: Path, size: int, megabytes: int) -> None:
+    """An error each, or nothing in it, in time and memory that fit the file."""
+    paths = bombs(tmp_path, size)
+    assert max(path.stat().st_size for path in paths) <= size * 1.1
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         input="\n".join(map(str, paths)),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(lines) == len(paths), f"died at {paths[len(lines)].name}: {done.stderr[-500:]}"
-    for path, (seconds, megabytes, said) in zip(paths, lines, strict=True):
-        assert said.startswith((str(path), "checkpoint")), (path.name, said)
-        assert float(seconds) < 20, path.name
-        assert int(megabytes) < 1000, path.name
+    for path, (seconds, peak, said) in zip(paths, lines, strict=True):
+        assert said.startswith((str(path), "read")), (path.name, said)
+        assert float(seconds) < 60, path.name
+        assert int(peak) < megabytes, (path.name, peak)

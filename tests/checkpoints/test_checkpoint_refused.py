@@ -21,7 +21,6 @@ from checkpoint_files import (
     as_safetensors_shards,
     as_zip,
     weights,
-    with_pickle,
 )
 from torch import nn
 
@@ -88,8 +87,8 @@ def test_hdf5(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "names,words",
     [
-        (["readme.txt", "photo.jpg"], ["zip archive without a checkpoint", "readme.txt, photo.jpg"]),
-        (["big-lama/config.yaml", "big-lama/models/best.ckpt"], ["unpack", "big-lama/models/best.ckpt"]),
+        (["a.txt", "photo.jpg"], ["zip archive without a checkpoint", "a.txt, photo.jpg"]),
+        (["net/config.yaml", "net/models/best.ckpt"], ["unpack", "net/models/best.ckpt"]),
         (["m/archive_format", "m/models/model.json"], ["torch.export"]),
         (["m/model.json", "m/tensors/0"], ["TorchScript from before"]),
         (["p/.data/python_version", "p/model.pkl"], ["torch.package"]),
@@ -192,10 +191,10 @@ def test_tensor_that_is_not_in_its_shard(tmp_path: Path) -> None:
         ([], ["a list"]),
         ([torch.zeros(2), 3], ["a list of 2 (Tensor, int)"]),
         (torch.zeros(2), ["a Tensor"]),
-        (3, ["a int"]),
+        (3, ["an int"]),
         ("weights", ["a str"]),
         (None, ["None"]),
-        ({}, ["a dict"]),
+        ({}, ["an empty dict"]),
         ({3: torch.zeros(2)}, ["3 (Tensor)"]),
         ({"state_dict": {}}, ["state_dict (empty dict)"]),
     ],
@@ -223,13 +222,15 @@ def test_above_memory(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_other_byte_orders(tmp_path: Path) -> None:
-    path = with_pickle(tmp_path / "model.pth", pickle.dumps({}, 2))
-    data = path.read_bytes().replace(b"little", b"big   ")
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "model.pth", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}, 2))
         archive.writestr("archive/byteorder", "big")
-    assert "big-endian" in refusal(path)
-    assert data
+    assert "big-endian" in refusal(tmp_path / "model.pth")
+    as_legacy(weights(), tmp_path / "model.pth")
+    data = (tmp_path / "model.pth").read_bytes()
+    place = data.index(b"little_endian")
+    (tmp_path / "model.pth").write_bytes(data[:place] + data[place:].replace(b"\x88", b"\x89", 1))
+    assert "big-endian" in refusal(tmp_path / "model.pth")
 
 
 def header(content: object, data: bytes = b"") -> bytes:
@@ -237,17 +238,24 @@ def header(content: object, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
+def described(shape: object, place: object, dtype: object = "F32", data: bytes = bytes(8)) -> bytes:
+    return header({"a": {"dtype": dtype, "shape": shape, "data_offsets": place}}, data)
+
+
 @pytest.mark.parametrize(
     "content,words",
     [
-        (header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}), ["ends at byte"]),
-        (header({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F32", "shape": "2", "data_offsets": [0, 8]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F32", "shape": [1 << 62], "data_offsets": [0, 8]}}, bytes(8)), ["damaged"]),
-        (header({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, b"x"), ["type F4"]),
+        (described([2], [0, 8], data=b""), ["ends at byte"]),
+        (described([3], [0, 8]), ["damaged"]),
+        (described([-2], [0, 8]), ["damaged"]),
+        (described([2], [8, 0]), ["damaged"]),
+        (described([2], [-8, 0]), ["damaged"]),
+        (described([2], [0, 8, 8]), ["damaged"]),
+        (described("2", [0, 8]), ["damaged"]),
+        (described([1 << 62], [0, 8]), ["damaged"]),
+        (described([2.0], [0, 8]), ["damaged"]),
+        (described([2], [0, 8], "F4"), ["type F4"]),
+        (described([2], [0, 8], 3), ["type 3"]),
         (header({"a": 3}), ["damaged"]),
         (header(b"{" * 9000), ["not JSON"]),
         (header(b'{"a":' + b"[" * 9000), ["not JSON"]),
