@@ -47,6 +47,7 @@ def test_any_wrapper(tmp_path: Path, wrapper: str, save) -> None:
         ({"G": B, "D": B, "G_ema": A}, "G_ema", ("G",)),
         ({"generator": A, "discriminator": B | {"extra": torch.ones(1)}}, "generator", ()),
         ({"netG": A, "netD": B}, "netG", ()),
+        ({"disc": B | {"extra": torch.ones(1)}, "mine": A}, "mine", ()),
         ({"gen_state_dict": A, "str_state_dict": B}, "gen_state_dict", ("str_state_dict",)),
         ({"checkpoint": {"model": {"weights": A}}}, "checkpoint.model.weights", ()),
         ([{"epoch": 1}, A], "1", ()),

@@ -152,6 +152,23 @@ def test_truncated(tmp_path: Path, container: str, share: float) -> None:
     assert "download it again" in message
 
 
+def test_legacy_storage_of_another_size(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    as_legacy({"a": torch.arange(3.0)}, path)
+    data = path.read_bytes()
+    assert data[-20:-12] == struct.pack("<Q", 3)
+    path.write_bytes(data[:-20] + struct.pack("<Q", 2) + data[-12:])
+    assert "another size than its tensors say" in refusal(path)
+
+
+def test_archives_that_unpack_to_much_more(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("a/data/0", bytes(4_000_000))
+    assert "claims to unpack to 4.0 MB" in refusal(path)
+
+
 def test_missing_shard_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors.index.json"
     as_safetensors_shards(weights(), path)

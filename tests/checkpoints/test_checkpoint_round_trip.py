@@ -150,9 +150,7 @@ def pickles(tmp_path_factory) -> list[bytes]:
     return found
 
 
-@settings(
-    deadline=None, max_examples=200, suppress_health_check=list(HealthCheck), derandomize=True
-)
+@settings(FUZZ, max_examples=200)
 @given(data=st.data())
 def test_damaged_pickles_in_whole_archives(
     tmp_path: Path, pickles: list[bytes], data: st.DataObject
