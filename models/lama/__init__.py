@@ -1,0 +1,25 @@
+"""LaMa (WACV 2022): reference models and their presets."""
+
+from rethined_export.models.lama.config import PRESETS, LamaConfig
+from rethined_export.models.lama.fourier import (
+    FourierBlock,
+    FourierConvolution,
+    FourierLayer,
+    FourierUnit,
+    SpectralTransform,
+)
+from rethined_export.models.lama.model import Inpainter, Lama
+from rethined_export.models.lama.residual import MultiDilatedConvolution
+
+__all__ = [
+    "PRESETS",
+    "FourierBlock",
+    "FourierConvolution",
+    "FourierLayer",
+    "FourierUnit",
+    "Inpainter",
+    "Lama",
+    "LamaConfig",
+    "MultiDilatedConvolution",
+    "SpectralTransform",
+]
