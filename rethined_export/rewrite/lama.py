@@ -19,7 +19,7 @@ from rethined_export.models.lama.fourier import Paths
 from rethined_export.models.lama.model import check_size
 from rethined_export.models.lama.residual import ResidualBlock
 from rethined_export.rewrite.fourier import FourierMatrices, SpectralProducts
-from rethined_export.rewrite.transposed import even_transposed
+from rethined_export.rewrite.transposed import CroppedTransposed
 
 
 def rewritten(model: Lama, height: int, width: int) -> Inpainter:
@@ -53,7 +53,7 @@ def _rewrite(layers: Iterable[nn.Module], matrices: FourierMatrices) -> Iterator
 
 def _rewritten_layer(layer: nn.Module, matrices: FourierMatrices) -> nn.Module:
     if isinstance(layer, nn.ConvTranspose2d):
-        return even_transposed(layer)
+        return CroppedTransposed(layer)
     if isinstance(layer, FourierLayer):
         return FourierLayerProducts(layer, matrices)
     if isinstance(layer, FourierBlock):
@@ -73,8 +73,9 @@ def _fold(layer: nn.Module | None, norm: nn.BatchNorm2d) -> nn.Module:
                 conv.bias.mul_(scale)
             layer.convs[0].bias.add_(shift)
         return layer
-    if isinstance(layer, nn.ConvTranspose2d):
-        return fuse_conv_bn_eval(layer, norm, transpose=True)
+    if isinstance(layer, CroppedTransposed):
+        layer.conv = fuse_conv_bn_eval(layer.conv, norm, transpose=True)
+        return layer
     return fuse_conv_bn_eval(layer, norm)
 
 
