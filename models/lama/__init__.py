@@ -6,10 +6,11 @@ from rethined_export.models.lama.fourier import (
     FourierConvolution,
     FourierLayer,
     FourierUnit,
+    Paths,
     SpectralTransform,
 )
 from rethined_export.models.lama.model import Inpainter, Lama
-from rethined_export.models.lama.residual import MultiDilatedConvolution
+from rethined_export.models.lama.residual import MultiDilatedConvolution, ResidualBlock
 
 __all__ = [
     "PRESETS",
@@ -21,5 +22,7 @@ __all__ = [
     "Lama",
     "LamaConfig",
     "MultiDilatedConvolution",
+    "Paths",
+    "ResidualBlock",
     "SpectralTransform",
 ]

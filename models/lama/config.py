@@ -36,6 +36,18 @@ class LamaConfig:
         reach = max(DILATIONS) if self.kind == "dilated" else 1
         return STRIDE * (reach + 1)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Whether the network takes images of a size.
+
+        Raises:
+            ValueError: a side that is too small, or no multiple of 8.
+        """
+        if height % STRIDE or width % STRIDE or min(height, width) < self.smallest_side:
+            raise ValueError(
+                f"LaMa ({self.preset}) cannot take {width}×{height}: sides are multiples of "
+                f"{STRIDE} from {self.smallest_side}"
+            )
+
 
 PRESETS: dict[str, LamaConfig] = {
     "big": LamaConfig("big", "fourier", blocks=18, gain=0.85),

@@ -28,7 +28,7 @@ class FourierUnit(nn.Module):
         self.bn = nn.BatchNorm2d(2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
+        _, channels, height, width = x.shape
         spectrum = torch.fft.rfftn(x, dim=(2, 3), norm="ortho")
         # Real and imaginary part of one channel lie side by side, as channels of their own.
         parts = torch.view_as_real(spectrum).permute(0, 1, 4, 2, 3).flatten(1, 2)

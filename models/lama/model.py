@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from rethined_export.models.lama.config import STRIDE, LamaConfig
+from rethined_export.models.lama.config import LamaConfig
 from rethined_export.models.lama.fourier import FourierBlock, FourierLayer, Join, Split
 from rethined_export.models.lama.residual import dilated_block, regular_block
 
@@ -37,7 +37,7 @@ class Lama(nn.Module):
         Raises:
             ValueError: a side that is too small, or no multiple of 8.
         """
-        check_size(self.config, x.shape[3], x.shape[2])
+        self.config.check_size(x.shape[2], x.shape[3])
         return self.model(x)
 
 
@@ -61,20 +61,6 @@ class Inpainter(nn.Module):
         known = image * (1 - mask)
         painted = self.lama(torch.cat([known, mask], dim=1))
         return known + painted * mask
-
-
-def check_size(config: LamaConfig, width: int, height: int) -> None:
-    """Whether a network takes images of a size.
-
-    Raises:
-        ValueError: a side that is too small, or no multiple of 8.
-    """
-    for side in (width, height):
-        if side % STRIDE or side < config.smallest_side:
-            raise ValueError(
-                f"LaMa ({config.preset}) cannot take {width}×{height}: sides are multiples of "
-                f"{STRIDE} from {config.smallest_side}"
-            )
 
 
 def _fourier_part(config: LamaConfig) -> Iterator[nn.Module]:
