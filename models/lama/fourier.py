@@ -28,12 +28,12 @@ class FourierUnit(nn.Module):
         self.bn = nn.BatchNorm2d(2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        _, channels, height, width = x.shape
+        batch, channels, height, width = x.shape
         spectrum = torch.fft.rfftn(x, dim=(2, 3), norm="ortho")
         # Real and imaginary part of one channel lie side by side, as channels of their own.
         parts = torch.view_as_real(spectrum).permute(0, 1, 4, 2, 3).flatten(1, 2)
         parts = torch.relu(self.bn(self.conv_layer(parts)))
-        real, imaginary = parts.unflatten(1, (channels, 2)).unbind(2)
+        real, imaginary = parts.reshape(batch, channels, 2, height, -1).unbind(2)
         spectrum = torch.complex(real, imaginary)
         return torch.fft.irfftn(spectrum, s=(height, width), dim=(2, 3), norm="ortho")
 
@@ -147,4 +147,5 @@ class Join(nn.Module):
     """Local, then global channels."""
 
     def forward(self, x: Paths) -> Tensor:
-        return torch.cat(x, dim=1)
+        assert x.far is not None
+        return torch.cat([x.near, x.far], dim=1)

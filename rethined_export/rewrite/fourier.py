@@ -9,6 +9,7 @@ the 1×1 convolution of the spectrum expects.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class SpectralProducts(nn.Module):
     def __init__(self, transform: SpectralTransform, matrices: FourierMatrices) -> None:
         super().__init__()
         conv, norm, _ = transform.conv1
-        self.conv1 = fuse_conv_bn_eval(conv, norm)
+        self.conv1 = fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
         self.fu = FourierProducts(transform.fu, matrices)
         self.conv2 = transform.conv2
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from twins import EPS, VALUES, assert_within
 
 from rethined_export.models.lama import FourierUnit, SpectralTransform
 from rethined_export.models.seeded import seed_weights
 from rethined_export.rewrite.fourier import FourierMatrices, FourierProducts, SpectralProducts
+from tests.twins import EPS, VALUES, assert_within
 
 SIDES = st.integers(1, 24)
 CHANNELS = st.integers(1, 3)
@@ -88,7 +88,7 @@ def test_matrices_are_exact_to_rounding_at_the_largest_map():
     back = matrices.image(matrices.spectrum(x))
     assert_within(back, x, 1e-5)
     flat = matrices.spectrum(torch.ones(1, 1, 128, 96))
-    assert flat[0, 0, 0, 0].item() == pytest.approx((128 * 96) ** 0.5, rel=1e-6)
+    assert flat[0, 0, 0, 0].item() == pytest.approx((128 * 96) ** 0.5, rel=1e-5)
     flat[0, 0, 0, 0] = 0
     assert flat.abs().max() < 1e-4
     assert all(matrix.numel() * 4 <= 2**20 for matrix in matrices.buffers())

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from twins import VALUES, assert_within, rounding
 
 from rethined_export.rewrite.transposed import CroppedTransposed
+from tests.twins import VALUES, assert_within, rounding
 
 
 @settings(deadline=None, max_examples=60)

@@ -25,10 +25,10 @@ class NativeRunner:
         self._network, self.name = network, network.name
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
-        image, mask = inputs["image"], inputs["mask"]
+        image, mask = (np.asarray(inputs[name], np.float32) for name in ("image", "mask"))
         known = image * (1 - mask)
         painted = self._network(input=np.concatenate([known, mask], axis=1))["output"]
-        return {"output": known + painted * mask}
+        return {"output": known + np.asarray(painted, np.float32) * mask}
 
 
 def fill_padded(made: Deployed, photo: Pixels, hole: Bools) -> Pixels:

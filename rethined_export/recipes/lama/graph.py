@@ -6,6 +6,7 @@ transposed convolutions cropped.
 
 import copy
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import nn
@@ -67,12 +68,13 @@ def _rewritten_layer(layer: nn.Module, matrices: FourierMatrices) -> nn.Module:
         case ResidualBlock():
             layer.conv_block = nn.Sequential(*_rewritten_layers(layer.conv_block, matrices))
         case MultiDilatedConvolution():
-            layer.convs = nn.ModuleList(ReflectedConv(conv) for conv in layer.convs)
+            convs = (ReflectedConv(cast(nn.Conv2d, conv)) for conv in layer.convs)
+            layer.convs = nn.ModuleList(convs)
         case FourierLayer():
             return FoldedFourierLayer(layer, matrices)
         case FourierBlock():
-            layer.conv1 = FoldedFourierLayer(layer.conv1, matrices)
-            layer.conv2 = FoldedFourierLayer(layer.conv2, matrices)
+            layer.add_module("conv1", FoldedFourierLayer(layer.conv1, matrices))
+            layer.add_module("conv2", FoldedFourierLayer(layer.conv2, matrices))
     return layer
 
 
@@ -83,7 +85,7 @@ def _folded(layer: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
         case CroppedTransposed():
             layer.conv = fuse_conv_bn_eval(layer.conv, norm, transpose=True)
         case MultiDilatedConvolution():
-            first, *others = layer.convs
+            first, *others = (cast(ReflectedConv, conv) for conv in layer.convs)
             first.conv = fuse_conv_bn_eval(first.conv, norm)
             for other in others:
                 _scale(other.conv, norm)
@@ -131,7 +133,7 @@ class FoldedFourierLayer(nn.Module):
         near, far = self.convl2l(padded), None
         if self.convl2g is not None:
             far = self.convl2g(padded)
-        if self.convg2l is not None:
+        if self.convg2l is not None and x.far is not None:
             near = near + self.convg2l(reflect_pad(x.far, self.reach))
         if self.convg2g is not None:
             far = far + self.convg2g(x.far)
