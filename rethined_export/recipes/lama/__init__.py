@@ -83,7 +83,7 @@ class LamaRecipe(Recipe[LamaOptions]):
             return 1.0
         if "model.13.conv_block.0.convs.0.weight" in names:
             return 1.0
-        return 0.8 if {"model.13.conv_block.5.weight", "model.33.weight"} <= names else 0.0
+        return 0.8 if {"model.13.conv_block.5.weight", "model.32.weight"} <= names else 0.0
 
 
 RECIPE = LamaRecipe()
