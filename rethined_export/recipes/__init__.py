@@ -10,6 +10,7 @@ from rethined_export.recipes.types import Recipe
 RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "module": "rethined_export.recipes.module",
+    "lama": "rethined_export.recipes.lama",
 }
 
 
