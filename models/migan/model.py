@@ -1,6 +1,5 @@
 """The generator: an encoder and a decoder of separable convolutions, joined level by level."""
 
-import torch
 from torch import Tensor, nn
 
 from rethined_export.models.migan.blocks import SeparableConv, Upsample, activate
