@@ -30,7 +30,7 @@ from rethined_export.benchmarks.runners.types import (
 )
 from rethined_export.converters import target_of
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 SCHEMA = 1
 #: Graphs of a runtime that make a band; two leave it wider than no calibration does.

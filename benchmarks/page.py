@@ -19,7 +19,7 @@ from rethined_export.benchmarks.runners import stand_in
 from rethined_export.benchmarks.runners.types import Spread
 from rethined_export.benchmarks.timing import Summary
 from rethined_export.errors import UserError
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 62em; padding: 0 1em;

@@ -1,226 +1,253 @@
-"""Running a fixed-size square function on a photo of any size and shape.
+"""Photos filled by artifacts, each call in a process of its own."""
 
-One square crop around the hole goes through the function, at the photo's own resolution where it
-fits, and only the hole's pixels are taken from what comes back.
-"""
-
-from __future__ import annotations
-
-import dataclasses
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from rethined_export.errors import UserError
-from rethined_export.photo import Photo, Pixels
-from rethined_export.runtime import reflected
+from rethined_export.jobs.parent import run_job, worker_threads
+from rethined_export.jobs.registry import Job, Report, job
+from rethined_export.photo.files import Pixels
+from rethined_export.photo.squares import Bools, FillPhoto
+from rethined_export.photo.window import Window
 
 Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.intp]
-
-# image float32 [1, 3, S, S] in [0, 1], mask float32 [1, 1, S, S] (1 = hole) -> image like the first
-Fill = Callable[[Floats, Floats], Floats]
-# photo [H, W, 3] uint8 or uint16, hole [H, W], top and left of the square -> photo, hole filled
-FillPhoto = Callable[[Pixels, Bools, int, int], Pixels]
 
 
 @dataclass(frozen=True)
-class Crop:
-    """A square of `side` photo pixels; negative `top` or `left`: it begins outside, in padding."""
+class ArtifactFacts:
+    """What an artifact says of itself.
 
-    top: int
-    left: int
-    side: int
-
-    def rows(self, height: int) -> Indices:
-        """The photo row of each of the crop's `side` rows; reflected where outside the photo."""
-        return reflected(self.top, self.side, height)
-
-    def columns(self, width: int) -> Indices:
-        """The photo column of each of the crop's `side` columns; reflected where outside."""
-        return reflected(self.left, self.side, width)
-
-
-def inpaint(
-    photo: Photo, hole: Bools, fill: Fill, side: int, fill_photo: FillPhoto | None = None
-) -> Photo:
-    """Fill the photo's hole (bool `[H, W]`) with `fill`, a function of `side` x `side` squares.
-
-    Where nothing has to be resampled and `fill_photo` is given, that one fills the photo instead.
-
-    All pixels outside the hole, and alpha everywhere, come back as they are. An empty hole returns
-    the photo itself. Raises UserError where the mask does not suit the photo, RuntimeError where
-    `fill` returns the wrong shape or values that are not finite.
+    Attributes:
+        window: pixels it takes. in_place: its caller fills photos at their own resolution.
+        pipelines: ways around the hole that its model has beside ours.
     """
-    _check_mask(photo, hole)
-    if not hole.any():
-        return photo
-    crop = choose_crop(hole, side)
-    if fill_photo is not None and max(photo.height, photo.width) <= side:
-        top, left = (_start(0, length, length, side) for length in (photo.height, photo.width))
-        crop = Crop(top, left, side)
-    if fill_photo is not None and crop.side == side:
-        return _take(photo, hole, fill_photo(_colours(photo), hole, crop.top, crop.left))
-    image, mask = _cut(photo, hole, crop, side)
-    if mask.all():
-        raise UserError(
-            f"at {side} px, the size the model works at, the hole leaves no pixel to copy from; "
-            "use a smaller hole or an artifact of a larger size"
-        )
-    filled = _run(fill, image, mask)
-    if crop.side != side:
-        # Enlarging mixes neighbours, and beside the hole they should be the photo's own pixels.
-        filled = np.where(mask[0] > 0, filled, image[0])
-    return _paste(photo, hole, crop, filled)
+
+    window: Window
+    in_place: bool
+    pipelines: tuple[str, ...]
 
 
-def _check_mask(photo: Photo, hole: Bools) -> None:
-    if hole.shape != (photo.height, photo.width):
-        height, width = hole.shape
-        swapped = hole.shape == (photo.width, photo.height)
-        advice = "rotate the mask by 90 degrees" if swapped else "save both at the same size"
-        raise UserError(
-            f"the mask is {width}x{height} but the photo is {photo.width}x{photo.height} "
-            f"(width x height); {advice}"
-        )
-    if hole.all():
-        raise UserError(
-            f"the mask marks all {photo.width}x{photo.height} pixels as hole, so there is nothing "
-            "to copy from; white (255) should mark only what is to be filled"
-        )
+def artifact_facts(artifact: Path) -> ArtifactFacts:
+    """Read them from the file itself.
 
-
-# --- Which part of the photo ---------------------------------------------------------------------
-
-
-def choose_crop(hole: Bools, side: int) -> Crop:
-    """The square around a hole (bool `[H, W]`, not empty) that goes through a `side` px function.
-
-    It is `side` wide, so that nothing is resampled, unless the hole needs more: twice its longest
-    side, for as much context again. It never exceeds the photo's longer side.
+    Raises:
+        UserError: missing.
+        JobError: not an artifact, or damaged.
     """
-    height, width = hole.shape
-    top, bottom = _extent(np.any(hole, axis=1))
-    left, right = _extent(np.any(hole, axis=0))
-    longest = max(bottom - top, right - left)
-    size = min(max(side, 2 * longest), max(height, width))
-    return Crop(_start(top, bottom, height, size), _start(left, right, width, size), size)
+    if not artifact.exists():
+        raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
+    facts = run_job(describe, {"artifact": str(artifact)}, lambda _: None)
+    window = Window(*facts["window"])
+    return ArtifactFacts(window, bool(facts["in_place"]), tuple(facts["pipelines"]))
 
 
-def _extent(marked: Bools) -> tuple[int, int]:
-    """First index marked, and one past the last."""
-    found = np.flatnonzero(marked)
-    return int(found[0]), int(found[-1]) + 1
+def filler(
+    artifact: Path | None, on_stage: Callable[[str], None]
+) -> Callable[[Floats, Floats], Floats]:
+    """A function from image ``[1, 3, H, W]`` and mask ``[1, 1, H, W]`` to image.
+
+    Args:
+        artifact: file to run; None runs the torch graph of the default model's shipped weights.
+    """
+
+    def fill(image: Floats, mask: Floats) -> Floats:
+        arguments = {"artifact": None if artifact is None else str(artifact)}
+        arrays = {"image": image, "mask": mask}
+        return _run(fill_window, arguments, arrays, "output", on_stage)
+
+    return fill
 
 
-def _start(first: int, end: int, length: int, side: int) -> int:
-    """Where a crop starts along one axis: around first..end, inside the photo if it can be."""
-    if length <= side:
-        return -((side - length) // 2)  # all of the axis, padded equally at both ends
-    return min(max((first + end - side) // 2, 0), length - side)
+def fill_scenes(
+    artifact: Path, images: list[Floats], masks: list[Floats]
+) -> tuple[list[Floats], list[float]]:
+    """Fill windows with an artifact, all in one process.
+
+    Args:
+        artifact: the only program, or the first of several. images: ``[1, 3, H, W]``.
+        masks: ``[1, 1, H, W]``.
+
+    Returns:
+        The filled images, and the seconds that each took.
+    """
+    made: list[Floats] = []
+    with _scratch() as folder:
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            np.save(folder / f"image-{number}.npy", image)
+            np.save(folder / f"mask-{number}.npy", mask)
+        place = {"folder": str(folder), "threads": worker_threads(), "count": len(images)}
+        told = run_job(fill_windows, {"artifact": str(artifact)} | place, lambda _: None)
+        made = [np.load(folder / f"output-{number}.npy") for number in range(len(images))]
+    return made, list(told["seconds"])
 
 
-# --- Photo to square -----------------------------------------------------------------------------
+def photo_filler(
+    artifact: Path, on_stage: Callable[[str], None], pipeline: str | None = None
+) -> FillPhoto:
+    """A function that fills the hole in a photo, at the photo's own resolution.
+
+    Args:
+        artifact: the only program, or the first of several.
+        pipeline: the model's own way around the hole; None: its caller fills photos in place.
+    """
+
+    def fill(photo: Pixels, hole: Bools, top: int, left: int) -> Pixels:
+        arguments = {"artifact": str(artifact), "top": top, "left": left, "pipeline": pipeline}
+        return _run(fill_photo, arguments, {"photo": photo, "hole": hole}, "photo", on_stage)
+
+    return fill
 
 
-def _cut(photo: Photo, hole: Bools, crop: Crop, side: int) -> tuple[Floats, Floats]:
-    """The crop as the function takes it: image `[1, 3, S, S]` in [0, 1], mask `[1, 1, S, S]`."""
-    window = np.ix_(crop.rows(photo.height), crop.columns(photo.width))
-    hole = hole[window]
-    image = np.empty((1, 3, side, side), np.float32)
-    # When shrinking, a pixel that mixes in any hole pixel is itself hole (see _touched), so
-    # known ones are clean. Enlarging reaches over two pixels to each side; marking all of those as
-    # hole would cost a small photo much of its context, so there the hole first takes on the
-    # nearest known colours, and what bleeds out of it is then the known pixels' own.
-    nearest = _nearest_known(hole) if crop.side < side else None
-    for channel in range(photo.colours):  # one at a time: a crop can be the whole of a large photo
-        plane = photo.pixels[..., channel][window].astype(np.float32)
-        plane /= photo.full
-        if nearest is not None:
-            plane = plane.ravel()[nearest]
-        image[0, channel] = _resize(plane, side)
-    if photo.colours == 1:
-        image[0, 1:] = image[0, 0]
-    mask = hole if crop.side == side else _touched(hole, side)
-    return np.clip(image, 0, 1, out=image), mask[None, None].astype(np.float32)
+def _run(
+    job: Job,
+    arguments: dict[str, Any],
+    arrays: dict[str, npt.NDArray[Any]],
+    result: str,
+    on_stage: Callable[[str], None],
+) -> npt.NDArray[Any]:
+    """Run a job that takes arrays, as files by name in a folder, and leaves its result there."""
+    with _scratch() as folder:
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+        place = {"folder": str(folder), "threads": worker_threads()}
+        run_job(job, arguments | place, on_stage)
+        made: npt.NDArray[Any] = np.load(folder / f"{result}.npy")
+        return made
 
 
-def _resize(plane: Floats, side: int) -> Floats:
-    """A square plane at another side: averaged when shrinking, bicubic when enlarging."""
-    if plane.shape[0] == side:
-        return plane
-    how = cv2.INTER_AREA if side < plane.shape[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(plane, (side, side), interpolation=how), np.float32)
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write temporary files in {tempfile.gettempdir()}: "
+            f"{error.strerror or error}; free some space there, or set TMPDIR"
+        ) from error
 
 
-def _touched(hole: Bools, side: int) -> Bools:
-    """The hole at another side: each pixel that covers any part of a hole pixel."""
-    size = hole.shape[0]
-    edges = [(i * size // side, -(-(i + 1) * size // side)) for i in range(side)]
-    rows = np.stack([hole[start:end].any(axis=0) for start, end in edges])
-    return np.stack([rows[:, start:end].any(axis=1) for start, end in edges], axis=1)
+@job
+def describe(report: Report, *, artifact: str) -> dict[str, Any]:
+    """What a saved artifact says of itself, read from the spec embedded in it."""
+    from rethined_export.deployed import embedded_spec
+
+    report("reading the artifact")
+    spec = embedded_spec(Path(artifact))
+    recipe, options = spec.recipe, spec.options
+    in_place = recipe.fills_photos(options)
+    return {
+        "window": list(options.window),
+        "in_place": in_place,
+        "pipelines": list(recipe.pipelines()),
+    }
 
 
-def _nearest_known(hole: Bools) -> Indices:
-    """For each pixel of a square, the flat index of the known pixel nearest to it."""
-    _, labels = cv2.distanceTransformWithLabels(
-        hole.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    labels = np.asarray(labels, np.intp)
-    known = np.flatnonzero(~hole)
-    index_of = np.zeros(int(labels.max()) + 1, np.intp)
-    index_of[labels.ravel()[known]] = known
-    nearest: Indices = index_of[labels]
-    return nearest
+@job
+def fill_window(
+    report: Report, *, artifact: str | None, folder: str, threads: int
+) -> dict[str, Any]:
+    """Fill one window: ``image.npy`` and ``mask.npy`` in ``folder`` become ``output.npy``.
+
+    With no artifact the rewritten torch graph of the default model runs.
+    """
+    from rethined_export.deployed import deployed, in_torch
+    from rethined_export.spec import default_spec
+
+    inputs = {name: np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask")}
+    if artifact is None:
+        report("loading the model")
+        runner = in_torch(default_spec(Window(*inputs["image"].shape[2:])), threads).runner
+        report("inpainting")
+        produced = runner(**inputs)
+    else:
+        report("loading the artifact")
+        with deployed(Path(artifact), threads) as made:
+            report("inpainting")
+            produced = made.runner(**inputs)
+    _refuse_rest(artifact, produced)
+    np.save(Path(folder) / "output.npy", produced["output"])
+    return {}
 
 
-# --- Square to photo -----------------------------------------------------------------------------
+@job
+def fill_windows(
+    report: Report, *, artifact: str, folder: str, count: int, threads: int
+) -> dict[str, Any]:
+    """Fill windows: ``image-i.npy`` and ``mask-i.npy`` in ``folder`` become ``output-i.npy``.
+
+    Returns:
+        ``seconds`` that each took.
+    """
+    from rethined_export.deployed import deployed
+
+    report("loading the artifact")
+    seconds = []
+    with deployed(Path(artifact), threads) as made:
+        runner, place = made.runner, Path(folder)
+        for number in range(count):
+            report(f"inpainting {number + 1} of {count}")
+            inputs = {name: np.load(place / f"{name}-{number}.npy") for name in ("image", "mask")}
+            begun = time.perf_counter()
+            produced = runner(**inputs)
+            seconds.append(time.perf_counter() - begun)
+            _refuse_rest(artifact, produced)
+            np.save(place / f"output-{number}.npy", produced["output"])
+    return {"seconds": seconds}
 
 
-def _run(fill: Fill, image: Floats, mask: Floats) -> Floats:
-    """What `fill` makes of the square, `[3, S, S]`."""
-    filled = np.asarray(fill(image, mask), np.float32)
-    if filled.shape != image.shape:
-        raise RuntimeError(f"the model returned shape {filled.shape}, not {image.shape}")
-    bad = int(np.count_nonzero(~np.isfinite(filled)))
-    if bad:
-        raise RuntimeError(f"the model returned {bad} values that are NaN or infinite")
-    planes: Floats = filled[0]
-    return planes
+@job
+def fill_photo(
+    report: Report,
+    *,
+    artifact: str,
+    top: int,
+    left: int,
+    pipeline: str | None,
+    folder: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Fill the hole ``hole.npy`` in the photo ``photo.npy`` in place.
+
+    Args:
+        top, left: where the window begins in the photo.
+        pipeline: the model's own way around the hole, if that is asked for.
+    """
+    from rethined_export.deployed import deployed
+
+    report("loading the artifact")
+    place = Path(folder) / "photo.npy"
+    photo = np.load(place, mmap_mode="r+")
+    with deployed(Path(artifact), threads) as made:
+        hole = np.load(Path(folder) / "hole.npy")
+        report("inpainting")
+        if pipeline is not None:
+            photo[:] = made.spec.recipe.pipelines()[pipeline](made, photo, hole)
+        else:
+            caller = made.photo_caller
+            assert caller is not None
+            caller(photo, hole, top, left)
+    photo.flush()
+    return {}
 
 
-def _colours(photo: Photo) -> Pixels:
-    """The photo as RGB `[H, W, 3]`, without alpha."""
-    if photo.colours == 3:
-        return np.ascontiguousarray(photo.pixels[..., :3])
-    return np.repeat(photo.pixels[..., :1], 3, axis=2)
-
-
-def _take(photo: Photo, hole: Bools, filled: Pixels) -> Photo:
-    """A copy of the photo whose hole pixels are those of `filled`, `[H, W, 3]`."""
-    result: Pixels = photo.pixels.copy()
-    values = filled[hole].astype(np.float32)
-    if photo.colours == 1:
-        values = values.mean(axis=1, keepdims=True)
-    result[..., : photo.colours][hole] = np.rint(values)
-    return dataclasses.replace(photo, pixels=result)
-
-
-def _paste(photo: Photo, hole: Bools, crop: Crop, filled: Floats) -> Photo:
-    """A copy of the photo whose hole pixels come from `filled` (`[3, S, S]`, the whole crop)."""
-    top, left = max(crop.top, 0), max(crop.left, 0)
-    inside = (slice(top, crop.top + crop.side), slice(left, crop.left + crop.side))
-    hole = hole[inside]
-    height, width = hole.shape
-    first_row, first_column = top - crop.top, left - crop.left
-    rows, columns = slice(first_row, first_row + height), slice(first_column, first_column + width)
-    result: Pixels = photo.pixels.copy()
-    planes = np.clip(filled, 0, 1).mean(axis=0, keepdims=True) if photo.colours == 1 else filled
-    for channel, plane in enumerate(planes):
-        values = _resize(plane, crop.side)[rows, columns][hole]
-        result[inside][..., channel][hole] = np.rint(np.clip(values, 0, 1) * photo.full)
-    return dataclasses.replace(photo, pixels=result)
+def _refuse_rest(artifact: str | None, produced: dict[str, Any]) -> None:
+    """Refuse a result in which part of the hole is over the artifact's budget."""
+    if left := int(np.sum(produced.get("left", 0))):
+        raise UserError(
+            f"the hole has {left} patches more than {artifact} fills; export with a larger "
+            "--hole-budget, or with --split, which fills any hole"
+        )

@@ -24,7 +24,7 @@ from rethined_export.artifacts import (
 from rethined_export.errors import UserError
 from rethined_export.export import Exported
 from rethined_export.models.rethined import Rethined, preset_config
-from rethined_export.programs import exportable
+from rethined_export.recipes.rethined.programs import exportable
 
 SPEC = ExportSpec("onnx", "mobile", "paper", 512, "gather", 1, None)
 

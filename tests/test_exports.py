@@ -10,11 +10,11 @@ from rethined_export.artifacts import Manifest, manifest_path, read_manifest
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, tflite
 from rethined_export.models.rethined import TOKENS, Rethined
-from rethined_export.parity import check_parity
-from rethined_export.programs import in_place_of_whole, whole_graph
-from rethined_export.rewrite.graph import ExportGraph
-from rethined_export.scenes import default_scenes
-from rethined_export.weights import load_weights
+from rethined_export.parity.check import check_parity
+from rethined_export.photo.scenes import default_scenes
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.programs import in_place_of_whole, whole_graph
+from rethined_export.recipes.rethined.weights import load_weights
 
 #: What an artifact may weigh, over its weights in fp32: large constants would show here.
 SIZE_RATIO = 1.15

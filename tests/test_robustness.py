@@ -8,11 +8,11 @@ import pytest
 
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, converter
-from rethined_export.inpaint import inpaint
 from rethined_export.models.rethined.training.masks import blobs, boxes, strokes
-from rethined_export.photo import Photo, read_photo
+from rethined_export.photo.files import Photo, read_photo
+from rethined_export.photo.scenes import photo_path
+from rethined_export.photo.squares import inpaint
 from rethined_export.quality.scenes import BUNDLED
-from rethined_export.scenes import photo_path
 
 SIDE = 512
 COMBINATIONS = 500

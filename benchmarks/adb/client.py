@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 try:
     import adbutils

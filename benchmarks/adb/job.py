@@ -4,7 +4,7 @@ import signal
 from collections.abc import Sequence
 
 from rethined_export.benchmarks.adb.client import Device, Done
-from rethined_export.jobs import JobError, last_line
+from rethined_export.jobs.parent import JobError, last_line
 
 #: A run that takes longer is hung.
 TIME_LIMIT_S = 600.0

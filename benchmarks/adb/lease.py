@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from rethined_export.benchmarks.adb.client import Device, find
 from rethined_export.benchmarks.cache import cache
 from rethined_export.errors import UnavailableError
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 #: Where Android, or Linux, lets its user write.
 _PLACES = "for place in /data/local/tmp /tmp; do"

@@ -18,7 +18,7 @@ from rethined_export.benchmarks.runners.types import Plan, Spread, ToolRun
 from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.timing import RUNS, SECONDS
 from rethined_export.errors import UserError
-from rethined_export.jobs import JobError, last_line
+from rethined_export.jobs.parent import JobError, last_line
 
 #: By target; a build may be called something around it, as ``android_aarch64_benchmark_model``.
 NAMES = {"tflite": "benchmark_model", "onnx": "onnxruntime_perf_test"}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rethined_export.benchmarks.cache import build_once, cache
 from rethined_export.errors import UnavailableError
-from rethined_export.jobs import last_line
+from rethined_export.jobs.parent import last_line
 
 #: Packages of this machine's architecture: the emulator, and libraries it may lack.
 _EMULATOR = ("qemu-user", "libcapstone4", "libnuma1", "liburing2")

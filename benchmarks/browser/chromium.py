@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from rethined_export.memory import high_water_mark
+from rethined_export.jobs.memory import high_water_mark
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (

@@ -16,7 +16,7 @@ from rethined_export.benchmarks.sample import Pixels, Scene, channels_last
 from rethined_export.benchmarks.subjects import Parts, paste
 from rethined_export.converters.types import ArtifactError
 from rethined_export.errors import ParityError, UnavailableError
-from rethined_export.jobs import last_line
+from rethined_export.jobs.parent import last_line
 
 _HERE = Path(__file__).parent
 _POLL_S = 0.2
@@ -100,7 +100,7 @@ def opened(
         ArtifactError: the runtime cannot load or run it.
         UnavailableError: the browser does not start, or dies.
     """
-    job = {"target": target, "side": len(scenes["noise"].hole), "threads": threads}
+    job = {"target": target, "window": scenes["noise"].hole.shape, "threads": threads}
     content: dict[str, Path | bytes] = {
         "/": _HERE / "page.html",
         "/page.js": _HERE / "page.js",

@@ -25,7 +25,7 @@ from rethined_export.cli.common import (
     stages,
 )
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.jobs import worker_threads
+from rethined_export.jobs.parent import worker_threads
 
 if TYPE_CHECKING:
     from rethined_export.benchmarks.calibration import Calibration

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rethined_export.errors import UserError
-from rethined_export.jobs import JobError, OnStage
+from rethined_export.jobs.parent import JobError, OnStage
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -45,9 +45,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.output.exists() and not options.output.is_dir() and not options.overwrite:
         raise UserError(f"{options.output} exists; pass --overwrite, or choose another --output")
 
-    from rethined_export.fill import artifact_facts, filler, photo_filler
-    from rethined_export.inpaint import choose_crop, inpaint
-    from rethined_export.photo import check_output, is_lossless, read_mask, read_photo, write_photo
+    from rethined_export.inpaint import artifact_facts, filler, photo_filler
+    from rethined_export.photo.files import (
+        check_output,
+        is_lossless,
+        read_mask,
+        read_photo,
+        write_photo,
+    )
+    from rethined_export.photo.squares import choose_crop, inpaint
 
     photo = read_photo(options.image)
     mask = read_mask(options.mask)
@@ -68,10 +74,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         side, in_place = _TORCH_SIDE, None
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            side = facts.side
-            if facts.part != "whole":
+            side = facts.window.height
+            if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
-        fill = filler(options.artifact, side, stage)
+        fill = filler(options.artifact, stage)
         result = inpaint(photo, mask.hole, fill, side, in_place)
     write_photo(result, options.output)
     if mask.hole.any():

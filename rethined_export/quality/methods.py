@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rethined_export.fill import artifact_facts, fill_scenes
+from rethined_export.inpaint import artifact_facts, fill_scenes
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.filters import bicubic_upsample
 from rethined_export.models.rethined.push_pull import push_pull
@@ -63,7 +63,7 @@ class Artifact:
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path
-        self.side = artifact_facts(path).side
+        self.window = artifact_facts(path).window
         files = path.rglob("*") if path.is_dir() else [path]
         self.size = sum(file.stat().st_size for file in files if file.is_file())
 

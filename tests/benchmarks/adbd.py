@@ -25,7 +25,7 @@ from filelock import FileLock
 from rethined_export.benchmarks.arm64.system import System
 from rethined_export.benchmarks.cache import cache
 from rethined_export.errors import UnavailableError
-from rethined_export.jobs import last_line
+from rethined_export.jobs.parent import last_line
 
 _SERVER_PORT, _DEVICE_PORT = 5037, 5601
 SERIAL = f"127.0.0.1:{_DEVICE_PORT}"

@@ -29,7 +29,7 @@ from rethined_export.benchmarks.verdict import judge_inference
 from rethined_export.cli.bench import main
 from rethined_export.converters.types import Program
 from rethined_export.errors import UnavailableError
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 
 Capture = pytest.CaptureFixture[str]
 _SPEC = {"preset": "mobile", "variant": "paper", "hr": 512, "upscale": "gather", "top_k": 1,

@@ -13,12 +13,12 @@ from coremltools.models.compute_plan import MLComputePlan, MLModelStructureProgr
 from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
 from coremltools.models.ml_program.experimental.remote_device import Device, DeviceState, DeviceType
 
-from rethined_export import worker
 from rethined_export.benchmarks import apple, runners
 from rethined_export.benchmarks.bench import bench
 from rethined_export.benchmarks.profiles import load_profiles
 from rethined_export.benchmarks.runners.types import Plan
 from rethined_export.cli.bench import main
+from rethined_export.jobs import worker
 
 Monkey = pytest.MonkeyPatch
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rethined_export.benchmarks.operators import Node, Operators, heaviest, onnx, tflite
 from rethined_export.cli.bench import main
 from rethined_export.converters.types import ArtifactError
-from rethined_export.jobs import run_job
+from rethined_export.jobs.parent import run_job
 
 Capture = pytest.CaptureFixture[str]
 NODES = st.builds(

@@ -9,7 +9,7 @@ from commands import refusal
 from PIL import Image
 
 from rethined_export.cli.evaluate import main
-from rethined_export.scenes import photo_path
+from rethined_export.photo.scenes import photo_path
 
 Capture = pytest.CaptureFixture[str]
 

@@ -34,7 +34,7 @@ from safetensors.torch import load_file
 from rethined_export import export as pipeline
 from rethined_export.cli.export import main
 from rethined_export.converters import TARGETS
-from rethined_export.jobs import JobError
+from rethined_export.jobs.parent import JobError
 from rethined_export.models.weights import shipped
 
 Capture = pytest.CaptureFixture[str]
@@ -454,7 +454,7 @@ def test_file_in_the_working_directory_is_not_imported(tmp_path: Path) -> None:
     for name in ("onnx.py", "json.py", "torch.py"):
         (tmp_path / name).write_text("raise SystemExit('imported')")
     code = (
-        "import sys; from rethined_export.jobs import JobError, run_job\n"
+        "import sys; from rethined_export.jobs.parent import JobError, run_job\n"
         "try: run_job('describe', {'artifact': 'x.onnx'}, print)\n"
         "except JobError as error: print(error, file=sys.stderr)"
     )

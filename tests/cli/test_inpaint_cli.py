@@ -22,7 +22,7 @@ from commands import (
 )
 from PIL import Image
 
-from rethined_export import fill
+from rethined_export import inpaint as fill
 from rethined_export.cli.inpaint import main
 from tests.copies import copied
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from rethined_export.cli.export import main as export
 from rethined_export.cli.inpaint import main
-from rethined_export.photo import read_photo
-from rethined_export.scenes import photo_path
+from rethined_export.photo.files import read_photo
+from rethined_export.photo.scenes import photo_path
 from tests.copies import copied
 
 Capture = pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ from rethined_export.converters.types import (  # noqa: E402
     UnsupportedOperatorError,
 )
 from rethined_export.models.rethined import preset_config, untrained  # noqa: E402
-from rethined_export.rewrite.graph import ExportGraph  # noqa: E402
+from rethined_export.recipes.rethined.graph import ExportGraph  # noqa: E402
 
 mb: Any = mil.Builder
 types: Any = mil.mil.types

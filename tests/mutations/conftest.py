@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rethined_export.cli import export as export_cli
-from rethined_export.scenes import free_form_mask, photo_path
+from rethined_export.photo.scenes import free_form_mask, photo_path
 
 SIDE = 1024
 

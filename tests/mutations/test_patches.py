@@ -10,9 +10,9 @@ import torch
 from onnx import numpy_helper
 
 from rethined_export.cli import export as export_cli
-from rethined_export.rewrite.dropin import HoleList, PatchPaste
-from rethined_export.rewrite.holes import neighbours
-from rethined_export.rewrite.patches import FIRST, INSIDE, LAST, blurring, enlarging
+from rethined_export.recipes.rethined.dropin import HoleList, PatchPaste
+from rethined_export.recipes.rethined.holes import neighbours
+from rethined_export.recipes.rethined.patches import FIRST, INSIDE, LAST, blurring, enlarging
 from tests.mutations.test_onnx import Mutation, broken, store
 
 SIDE = 1024

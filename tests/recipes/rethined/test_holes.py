@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from test_graph import MASKS, SIZES, TOLERANCE, blobs, frame, photo
 
 from rethined_export.models.rethined import GRID, TOKENS
-from rethined_export.rewrite.dropin import HoleGraph, HoleList, PatchPaste
-from rethined_export.rewrite.graph import ExportGraph
-from rethined_export.rewrite.holes import HoleTokens, neighbours
+from rethined_export.recipes.rethined.dropin import HoleGraph, HoleList, PatchPaste
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.holes import HoleTokens, neighbours
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from rethined_export.models.rethined import GRID, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
+from rethined_export.recipes.rethined.low import Look, LowResolution
 from rethined_export.rewrite.fetch import PatchFetch
-from rethined_export.rewrite.low import Look, LowResolution
 from rethined_export.rewrite.tokens import Strongest
 
 #: Queries whose scores are held at once, so that no budget makes a map of N × N.

@@ -21,9 +21,9 @@ from rethined_export.models.rethined import (
     Rethined,
     untrained,
 )
-from rethined_export.rewrite.graph import ExportGraph
+from rethined_export.recipes.rethined.graph import ExportGraph
 
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
+PHOTOS = Path(__file__).parents[2] / "data" / "photos"
 
 #: Largest difference of a pixel between two orders of summation, through some 70 layers.
 TOLERANCE = 1e-5

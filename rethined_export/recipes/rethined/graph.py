@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
+from rethined_export.recipes.rethined.low import Look, LowResolution, all_scores
 from rethined_export.rewrite.antialias import AntialiasedDownsample
 from rethined_export.rewrite.bicubic import BicubicUpsample
 from rethined_export.rewrite.gather import PatchGather
-from rethined_export.rewrite.low import Look, LowResolution, all_scores
 from rethined_export.rewrite.mixing import dense_mix
 from rethined_export.rewrite.tokens import Strongest, forbid_self, spread_flags, unfold_grid
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rethined_export import jobs
-from rethined_export.jobs import JobError, run_job, stale_scratch
+from rethined_export.jobs import parent as jobs
+from rethined_export.jobs.parent import JobError, run_job, stale_scratch
 
 GIB = 1 << 30
 #: A worker with jobs of its own in place of the real ones.
 WORKER = """
 import os, signal, subprocess, sys, tempfile, time
 from pathlib import Path
-from rethined_export import worker
+from rethined_export.jobs import worker
 
 def hang(report, **_):
     report(f"pid {os.getpid()}")
@@ -193,7 +193,7 @@ def test_interrupt_ends_the_whole_group() -> None:
 
 def test_worker_notices_that_its_parent_was_killed(tmp_path: Path) -> None:
     code = f"""
-        from rethined_export import jobs
+        from rethined_export.jobs import parent as jobs
         jobs._WORKER = {jobs._WORKER!r}
         jobs.run_job("hang", {{}}, lambda stage: print(stage, flush=True))
     """

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from rethined_export import errors
 from rethined_export.errors import UserError
-from rethined_export.photo import (
+from rethined_export.photo.files import (
     Photo,
     check_output,
     is_lossless,
@@ -18,7 +18,7 @@ from rethined_export.photo import (
     write_photo,
 )
 
-PHOTOS = sorted((Path(__file__).parent / "data" / "photos").glob("*.jpg"))
+PHOTOS = sorted((Path(__file__).parents[1] / "data" / "photos").glob("*.jpg"))
 CHELSEA = next(path for path in PHOTOS if path.stem == "chelsea")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -7,12 +7,10 @@ from torch.nn import functional as F
 from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import TOKENS
-from rethined_export.rewrite.bicubic import replicate_pad
-from rethined_export.rewrite.fetch import CHUNK, PatchFetch
-from rethined_export.rewrite.graph import Scene
-from rethined_export.rewrite.holes import HoleTokens
-from rethined_export.rewrite.low import all_scores
-from rethined_export.rewrite.patches import (
+from rethined_export.recipes.rethined.graph import Scene
+from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.low import all_scores
+from rethined_export.recipes.rethined.patches import (
     HALO,
     LOW_HALO,
     BorderBlur,
@@ -20,6 +18,8 @@ from rethined_export.rewrite.patches import (
     SourceWindows,
     inner,
 )
+from rethined_export.rewrite.bicubic import replicate_pad
+from rethined_export.rewrite.fetch import CHUNK, PatchFetch
 
 
 class HoleList(nn.Module):

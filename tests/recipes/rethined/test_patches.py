@@ -9,7 +9,7 @@ from twins import EPS, assert_within
 
 from rethined_export.models.rethined import PATCH
 from rethined_export.models.rethined.filters import bicubic_upsample, high_frequencies
-from rethined_export.rewrite.patches import (
+from rethined_export.recipes.rethined.patches import (
     FIRST,
     HALO,
     LAST,

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rethined_export.errors import UserError
-from rethined_export.inpaint import Crop, choose_crop, inpaint
-from rethined_export.photo import Photo, read_photo
+from rethined_export.photo.files import Photo, read_photo
+from rethined_export.photo.squares import Crop, choose_crop, inpaint
 
 SIDE = 16
-DATA = Path(__file__).parent / "data" / "photos"
+DATA = Path(__file__).parents[1] / "data" / "photos"
 
 
 def noise(*shape: int, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:

@@ -11,11 +11,19 @@ from torch.nn import functional as F
 
 from rethined_export.artifacts import ExportSpec
 from rethined_export.models.rethined import preset_config, untrained
-from rethined_export.photo import read_photo
-from rethined_export.programs import TorchRuntime, exportable
-from rethined_export.rewrite.graph import ExportGraph
-from rethined_export.runtime import GRID, TOKENS, Pair, Square, choose, fill, windows
-from rethined_export.scenes import photo_path
+from rethined_export.photo.files import read_photo
+from rethined_export.photo.scenes import photo_path
+from rethined_export.recipes.rethined.caller import (
+    GRID,
+    TOKENS,
+    Pair,
+    Square,
+    choose,
+    fill,
+    windows,
+)
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.programs import TorchRuntime, exportable
 
 #: Two orders of summation through some seventy layers, as for the rewritten graph.
 TOLERANCE = 1e-5

@@ -1,0 +1,1 @@
+"""Functions run in processes of their own, with limits on time and memory."""

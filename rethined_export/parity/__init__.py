@@ -1,0 +1,1 @@
+"""Does a saved artifact compute what torch computes?"""

@@ -1,0 +1,93 @@
+"""What each kind of RETHINED artifact computes: the torch module, its inputs and outputs."""
+
+import torch
+
+from rethined_export.converters.types import Program, TensorInfo
+from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
+from rethined_export.models.rethined.config import PATCH, TOKENS
+from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined.caller import BATCH
+from rethined_export.recipes.rethined.dropin import HoleGraph
+from rethined_export.recipes.rethined.graph import ExportGraph
+from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.patches import HALO, LOW_WINDOW, PatchStage
+from rethined_export.recipes.types import HOLE, RGB, image_info, scene
+
+_LOW = Window.square(LOW_RESOLUTION)
+
+
+def whole_graph(options: RethinedOptions, model: Rethined) -> ExportGraph | HoleGraph:
+    """Image and mask to image; for a part, the whole it belongs to."""
+    if options.upscale == "patches":
+        return HoleGraph(model, options.hr, options.places, options.ranks)
+    return ExportGraph(
+        model, options.hr, "dense" if options.upscale == "dense" else "gather", options.ranks
+    )
+
+
+def whole(options: RethinedOptions, model: Rethined) -> Program:
+    """One file: image and mask to image, and what was copied from where."""
+    window, shape = options.window, (1, TOKENS, options.ranks)
+    takes = (image_info("image", 3, window, RGB), image_info("mask", 1, window, HOLE))
+    said = "RGB, about [0, 1]; clip before rounding to 8 bits"
+    gives = [image_info("output", 3, window, said)]
+    if options.upscale != "dense":
+        indices = "patch each token copies; rows of known tokens carry no meaning"
+        gives.append(TensorInfo("indices", shape, "NTK", "int32", indices))
+        gives.append(TensorInfo("scores", shape, "NTK", "float32", "their attention scores"))
+    if options.upscale == "patches":
+        over = "hole tokens over the budget, left as they came"
+        gives.append(TensorInfo("left", (1,), "N", "int32", over))
+    return Program(whole_graph(options, model), scene(window), takes, tuple(gives))
+
+
+def low(options: RethinedOptions, model: Rethined) -> Program:
+    """Half of a pair: the photo at 512² to filled patches, and what to copy for each."""
+    listed, ranks = options.places, options.ranks
+    inputs = scene(_LOW)
+    inputs["tokens"] = torch.arange(listed, dtype=torch.int32)
+    takes = [
+        image_info("image", 3, _LOW, RGB),
+        image_info("mask", 1, _LOW, HOLE),
+        TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
+    ]
+    module = HoleTokens(model, ranks)
+    if module.coherent:
+        inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=listed)
+        place = f"place of each in tokens, else {listed}"
+        takes.append(TensorInfo("rows", (TOKENS,), "N", "int32", place))
+    composite = "coarse image in the hole, photo elsewhere"
+    gives = (
+        TensorInfo("low", (listed, PATCH, 3, PATCH), "KHCW", "float32", "filled patches"),
+        image_info("composite", 3, _LOW, composite),
+        TensorInfo("indices", (1, listed, ranks), "NTK", "int32", "token each one copies"),
+        TensorInfo("scores", (1, listed, ranks), "NTK", "float32", "their attention scores"),
+    )
+    return Program(module, inputs, tuple(takes), gives)
+
+
+def patch(options: RethinedOptions) -> Program:
+    """The other half: windows of the photo to patches of it at full resolution."""
+    scale, sources = options.hr // LOW_RESOLUTION, BATCH * options.ranks
+    size = PATCH * scale
+    window = size + 2 * HALO
+    inputs = {
+        "sources": torch.rand(sources, window, 3, window),
+        "low_targets": torch.rand(BATCH, LOW_WINDOW, 3, LOW_WINDOW),
+    }
+    filled = "RGB at any scale, hole filled with the low image enlarged"
+    meanings = {
+        "sources": ("BHCW", filled),
+        "low_targets": ("BHCW", "low image, same scale"),
+        "weights": ("BK", "sum to 1"),
+    }
+    if options.ranks > 1:
+        inputs["weights"] = torch.full((BATCH, options.ranks), 1 / options.ranks)
+    takes = tuple(
+        TensorInfo(name, tuple(value.shape), meanings[name][0], "float32", meanings[name][1])
+        for name, value in inputs.items()
+    )
+    said = "RGB at the scale of the inputs; clip before rounding"
+    gives = (TensorInfo("patches", (BATCH, size, 3, size), "BHCW", "float32", said),)
+    return Program(PatchStage(scale, options.ranks).eval(), inputs, takes, gives)
