@@ -9,6 +9,7 @@ from rethined_export.recipes.types import Recipe
 #: Where each model's ``RECIPE`` lives; the first is the default.
 RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
+    "migan": "rethined_export.recipes.migan",
 }
 
 

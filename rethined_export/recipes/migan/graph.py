@@ -25,8 +25,8 @@ def rewritten_generator(model: MiGan) -> MiGan:
     """The bare generator to export, with its native input and raw output.
 
     Enlargements become :class:`FirUpsample`. Activations lose their gain to the weights before
-    them (a leaky ReLU of √2·x is √2 times that of x), which saves a pass over every feature map, and
-    noise becomes one constant.
+    them (a leaky ReLU of √2·x is √2 times that of x), which saves a pass over every feature map,
+    and noise becomes one constant.
 
     Args:
         model: reference in eval mode; it is copied.
