@@ -11,6 +11,7 @@ RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "module": "rethined_export.recipes.module",
     "lama": "rethined_export.recipes.lama",
+    "migan": "rethined_export.recipes.migan",
 }
 
 
