@@ -145,7 +145,7 @@ class MobileOneEncoder(nn.Module):
             config.widths[0],
             3,
             stride=2,
-            branches=config.branches,
+            branches=config.branches_of(0),
             deployed=config.deployed,
         )
         for stage in range(1, 5):
@@ -167,7 +167,7 @@ def _stage(config: RethinedConfig, stage: int) -> nn.Sequential:
     for index in range(count):
         gated = index >= count - config.squeeze_excite[stage]
         common = {
-            "branches": config.branches,
+            "branches": config.branches_of(stage),
             "squeeze_excite": gated,
             "deployed": config.deployed,
         }
