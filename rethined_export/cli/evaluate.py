@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rethined_export.cli.common import choose, err, out, parser, plain, print_table, run, say
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS
+from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
 
 EXAMPLES = """\
   rethined-eval
@@ -40,11 +40,16 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise UnavailableError(
             f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
         ) from error
-    from rethined_export.recipes.rethined.weights import load_weights
+    from rethined_export.recipes.rethined.options import RethinedOptions
+    from rethined_export.spec import ExportSpec, load_reference
 
-    weights = load_weights(chosen.checkpoint, preset, "paper")
+    checkpoint = None if chosen.checkpoint is None else str(chosen.checkpoint)
+    options = RethinedOptions(preset=preset)
+    reference = load_reference(ExportSpec("rethined", "onnx", options, checkpoint=checkpoint))
+    network_model = reference.model
+    assert isinstance(network_model, Rethined)
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)
-    methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
+    methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
     whole = Evaluation([], [])
@@ -52,12 +57,12 @@ def _command(arguments: Sequence[str] | None) -> int:
         cases = list(photos.cases(side, chosen.seed))
         part = evaluate(methods, cases, pictures, lambda text: say(err, text))
         whole = Evaluation(whole.rows + part.rows, whole.summaries + part.summaries)
-    kept = mass_kept(weights.model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
+    kept = mass_kept(network_model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
     facts = {
         "photos": f"{len(photos.photos)} photos, "
         + ("bundled (scikit-image's)" if chosen.images is None else f"of {chosen.images.name}"),
         "holes": "holes of their own" if photos.masks else f"generated holes, seed {chosen.seed}",
-        "weights": f"weights {weights.name}, sha256 {weights.sha256[:12]}",
+        "weights": f"weights {reference.weights}, sha256 {reference.sha256[:12]}",
         "attention": "attention kept by k keys: "
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }

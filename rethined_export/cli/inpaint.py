@@ -74,10 +74,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         side, in_place = _TORCH_SIDE, None
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            side = facts.side
-            if facts.part != "whole":
+            side = facts.window.height
+            if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
-        fill = filler(options.artifact, side, stage)
+        fill = filler(options.artifact, stage)
         result = inpaint(photo, mask.hole, fill, side, in_place)
     write_photo(result, options.output)
     if mask.hole.any():

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import psutil
 
+from rethined_export.jobs.registry import Job, name_of
+
 #: A converter past either is taken for hung or runaway.
 TIME_LIMIT_S = 1200.0
 MEMORY_LIMIT_BYTES = 16 << 30
@@ -54,13 +56,13 @@ class JobError(Exception):
 
 
 def run_job(
-    job: str,
+    job: Job,
     arguments: dict[str, Any],
     on_stage: Callable[[str], None],
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> dict[str, Any]:
-    """Run one job of :mod:`rethined_export.jobs.worker` in a process of its own.
+    """Run a function in a process of its own (see :mod:`rethined_export.jobs.registry`).
 
     Args:
         on_stage: called with each stage the worker enters.
@@ -85,7 +87,7 @@ def run_job(
             start_new_session=True,
         )
         try:
-            _hand_over(process, {"job": job, "parent": os.getpid(), **arguments})
+            _hand_over(process, {"job": name_of(job), "parent": os.getpid(), **arguments})
             message = _follow(process, on_stage, time_limit_s, memory_limit_bytes)
         finally:
             _end(process)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
+from rethined_export.photo.window import Window
 from rethined_export.quality.methods import Artifact, Method
 from rethined_export.quality.metrics import mean, measure
 from rethined_export.quality.perceptual import Computed, perceptual
@@ -72,7 +73,7 @@ def evaluate(
     for case in cases:
         pictures.add_case(case)
     for method in methods:
-        if isinstance(method, Artifact) and method.side != side:
+        if isinstance(method, Artifact) and method.window != Window.square(side):
             continue
         tell(f"{method.name} at {side}")
         filled = method.fill(cases)

@@ -63,7 +63,7 @@ class Artifact:
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path
-        self.side = artifact_facts(path).side
+        self.window = artifact_facts(path).window
         files = path.rglob("*") if path.is_dir() else [path]
         self.size = sum(file.stat().st_size for file in files if file.is_file())
 

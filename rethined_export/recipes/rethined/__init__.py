@@ -1,1 +1,147 @@
 """RETHINED: its options, programs, caller and judge."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from rethined_export.converters.types import Program, Runner
+from rethined_export.errors import UserError
+from rethined_export.models.rethined import (
+    LOW_RESOLUTION,
+    PRESETS,
+    CheckpointError,
+    Rethined,
+    Variant,
+    load_checkpoint,
+    preset_config,
+    untrained,
+)
+from rethined_export.models.weights import shipped
+from rethined_export.recipes.reference import untrained_reference
+from rethined_export.recipes.rethined import caller, programs
+from rethined_export.recipes.rethined.judge import RethinedJudge
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.types import (
+    UNTRAINED,
+    Bools,
+    Facts,
+    FillPhoto,
+    Recipe,
+    Reference,
+    Source,
+)
+
+
+class RethinedRecipe(Recipe[RethinedOptions]):
+    """Whole artifacts, or a pair whose caller is :mod:`.caller`."""
+
+    facts = Facts(
+        name="rethined",
+        title="RETHINED",
+        paper="WACV 2025, arXiv:2503.14757",
+        presets=tuple(PRESETS),
+        sizes="512, 1024, 2048, 4096, 8192 (squares)",
+        code_licence="none stated",
+        weights_licence="Apache-2.0 (ours)",
+        weights_from="the authors publish none; forks' users train their own",
+        ships="preset mobile",
+    )
+    options = RethinedOptions
+    rewrites = (
+        "attention upscaling: matrix product → gather of whole patches",
+        "unfold and fold → reshapes of rank 4",
+        "bicubic → depthwise convolution and pixel shuffle",
+    )
+    stands_in = True
+
+    def shipped(self, options: RethinedOptions) -> Path | None:
+        """The mobile preset's, of the paper's variant."""
+        return shipped(options.preset, _variant(options))
+
+    def reference(self, options: RethinedOptions, source: Source | None) -> Reference:
+        """A checkpoint, or a stand-in."""
+        if source is None:
+            return untrained_reference(untrained(preset_config(options.preset, _variant(options))))
+        try:
+            loaded = load_checkpoint(source.path, options.preset, _variant(options))
+        except CheckpointError as error:
+            raise UserError(str(error)) from error
+        return Reference(loaded.model, source.path.name, loaded.sha256, loaded.derived)
+
+    def parts(self, options: RethinedOptions) -> tuple[str, ...]:
+        """A pair at 512 needs no patch program."""
+        if not options.split:
+            return ("whole",)
+        return ("low", "patch") if options.hr > LOW_RESOLUTION else ("low",)
+
+    def program(self, options: RethinedOptions, model: nn.Module, part: str) -> Program:
+        """The module that a part is."""
+        assert isinstance(model, Rethined)
+        if part == "low":
+            return programs.low(options, model)
+        return programs.patch(options) if part == "patch" else programs.whole(options, model)
+
+    def caller(self, options: RethinedOptions, runners: Mapping[str, Runner]) -> Runner:
+        """A pair as a function from image and mask to image."""
+        if not options.split:
+            return runners["whole"]
+        return caller.PairRunner(_pair(options, runners), "split pair")
+
+    def fills_photos(self, options: RethinedOptions) -> bool:
+        """A pair does."""
+        return options.split
+
+    def photo_caller(
+        self, options: RethinedOptions, runners: Mapping[str, Runner]
+    ) -> FillPhoto | None:
+        """A pair fills photos where they lie."""
+        if not self.fills_photos(options):
+            return None
+        pair = _pair(options, runners)
+
+        def fill(photo: caller.Pixels, hole: Bools, top: int, left: int) -> caller.Pixels:
+            caller.fill(pair, caller.Square(photo, hole, pair.scale, top, left))
+            return photo
+
+        return fill
+
+    def judge(self, options: RethinedOptions, reference: Reference) -> RethinedJudge:
+        """Keys and flips, beside the image; any share of attention will do for no weights."""
+        model = reference.model
+        assert isinstance(model, Rethined)
+        least = 0.0 if reference.weights == UNTRAINED else options.least_mass / 100
+        return RethinedJudge(model, programs.whole_graph(options, model), least)
+
+    def bears(self, options: RethinedOptions, hole: Bools) -> bool:
+        """Within the budget of a whole artifact; a pair fills any."""
+        return options.split or caller.count_tokens(hole) <= options.places
+
+    def recognises(self, names: frozenset[str]) -> float:
+        """By the coarse model's and the attention's names."""
+        wanted = ("coarse_model.", "generator.multihead_attention.w_qs.weight")
+        return float(all(any(name.startswith(part) for name in names) for part in wanted))
+
+
+def _variant(options: RethinedOptions) -> Variant:
+    return "published" if options.variant == "published" else "paper"
+
+
+def _pair(options: RethinedOptions, runners: Mapping[str, Runner]) -> caller.Pair:
+    return caller.Pair(
+        runners["low"],
+        runners.get("patch"),
+        options.hr // LOW_RESOLUTION,
+        options.places,
+        options.ranks,
+    )
+
+
+def shipped_network() -> Rethined:
+    """The network that commands use where nothing else is asked for."""
+    weights = shipped("mobile", "paper")
+    assert weights is not None
+    return load_checkpoint(weights, "mobile", "paper").model
+
+
+RECIPE = RethinedRecipe()
