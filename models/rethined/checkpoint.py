@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from rethined_export.models.rethined.config import Variant
-from rethined_export.models.rethined.derive import CheckpointError, from_tensors
-from rethined_export.models.rethined.model import Rethined
+from rethined_export.models.rethined.config import AUTHORS, Dialect
+from rethined_export.models.rethined.derive import CheckpointError, Network, from_tensors
+from rethined_export.models.rethined.reference import Inpainter
 
 _WRAPPERS = ("model_state_dict", "state_dict")
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
@@ -32,28 +32,32 @@ class Checkpoint:
         model: float32, not re-parameterised unless the file was.
         sha256: hash of the file's bytes.
         derived: what was read off the weights because it differs from the preset, one line each.
+        notes: what the file does not tell, and was taken as asked or as the authors have it.
     """
 
-    model: Rethined
+    model: Inpainter
     sha256: str
     derived: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def load_checkpoint(path: Path, preset: str, variant: Variant) -> Checkpoint:
+def load_checkpoint(
+    path: Path, preset: str, variant: Network, dialect: Dialect = AUTHORS
+) -> Checkpoint:
     """Read a checkpoint and build the model its shapes call for.
 
     Raises:
         CheckpointError: unreadable, holding code, of another model, or with NaN or Inf in it.
     """
     data = _read(path)
-    raw = {_PREFIX.sub("", str(key)): value for key, value in _tensors(path, data).items()}
+    found, settings = _contents(path, data)
+    raw = {_PREFIX.sub("", str(key)): value for key, value in found.items()}
     tensors = {key: value for key, value in raw.items() if isinstance(value, Tensor)}
     try:
-        made = from_tensors(tensors, preset, variant)
+        made = from_tensors(tensors, preset, variant, dialect, settings)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    assert isinstance(made.model, Rethined)
-    return Checkpoint(made.model, hashlib.sha256(data).hexdigest(), made.derived)
+    return Checkpoint(made.model, hashlib.sha256(data).hexdigest(), made.derived, made.notes)
 
 
 def _read(path: Path) -> bytes:
@@ -68,11 +72,11 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _tensors(path: Path, data: bytes) -> Mapping[str, object]:
-    """The file's mapping; torch files go through the loader that refuses code."""
+def _contents(path: Path, data: bytes) -> tuple[Mapping[str, object], Mapping[str, object] | None]:
+    """The file's mapping of weights, and its config; torch files may hold no code."""
     if path.suffix == ".safetensors":
         try:
-            return load_safetensors(data)
+            return load_safetensors(data), None
         except SafetensorError as error:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
     try:
@@ -86,8 +90,9 @@ def _tensors(path: Path, data: bytes) -> Mapping[str, object]:
         raise CheckpointError(f"{path} is not a torch checkpoint or is truncated") from error
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not a state dict")
+    settings = loaded.get("config")
     for wrapper in _WRAPPERS:
         inner = loaded.get(wrapper)
         if isinstance(inner, Mapping):
-            return inner
-    return loaded
+            return inner, settings if isinstance(settings, Mapping) else None
+    return loaded, None

@@ -1,4 +1,4 @@
-"""A model from a dictionary of tensors: its shapes are read off them, and what does not fit is said.
+"""A model from a dictionary of tensors: shapes are read off them, and what does not fit is said.
 
 Knows nothing of files. Key names are the published ones, without prefixes.
 """
@@ -26,7 +26,7 @@ from rethined_export.models.rethined.config import (
 )
 from rethined_export.models.rethined.copying import CopyModel, copy_config, unsupported
 from rethined_export.models.rethined.model import Rethined
-from rethined_export.models.rethined.reference import Reference
+from rethined_export.models.rethined.reference import Inpainter
 
 #: ``copy`` is the network of ogkalu2/Rethined-Implementation, whose weights have other names.
 Network = Literal["paper", "published", "copy"]
@@ -71,7 +71,7 @@ class Derived:
         notes: what the tensors do not tell, and was taken from the options or the authors' code.
     """
 
-    model: Reference
+    model: Inpainter
     derived: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -93,8 +93,8 @@ def from_tensors(
         config: settings that the checkpoint holds beside its weights, for ``copy``.
 
     Raises:
-        CheckpointError: of another network, of a size or an option that is not supported, misshapen,
-            not floating-point, or with NaN or Inf in it. The message is one line.
+        CheckpointError: of another network, of a size or an option that is not supported,
+            misshapen, not floating-point, or with NaN or Inf in it. The message is one line.
         ValueError: a dialect of a variant other than ``published``.
     """
     ignored = _IGNORED_BY_COPY if variant == "copy" else _IGNORED
@@ -287,7 +287,7 @@ def _hint(names: Iterable[str], asked: Network) -> str:
     return f"; it looks like {made_by[found[-1]]}: try --variant {found[-1]}"
 
 
-def _load(model: Reference, state: Mapping[str, Tensor], variant: Network) -> None:
+def _load(model: Inpainter, state: Mapping[str, Tensor], variant: Network) -> None:
     """Copy tensors into a model and set it for evaluation.
 
     Raises:
@@ -334,8 +334,8 @@ def _notes(config: RethinedConfig) -> tuple[str, ...]:
     ):
         notes.insert(
             0,
-            "the widths are those of MikanQuyt/Rethined, which clamps scores, resizes bilinearly and "
-            "composites; if that trained it, the result here is another: --dialect mikanquyt",
+            "the widths are those of MikanQuyt/Rethined, which clamps scores, resizes bilinearly "
+            "and composites; if that trained it, the result here is another: --dialect mikanquyt",
         )
     if config.dialect == DIALECTS["mikanquyt"]:
         notes.append("computed as MikanQuyt/Rethined does, as asked; the weights do not tell")

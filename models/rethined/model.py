@@ -33,8 +33,7 @@ from rethined_export.models.rethined.filters import (
     high_frequencies,
     unfold,
 )
-from rethined_export.models.rethined.reference import Inpainted, Reference, whole_scale
-
+from rethined_export.models.rethined.reference import Inpainted, Inpainter, whole_scale
 
 _SHRINK = {"bicubic": bicubic_downsample, "bilinear": bilinear_downsample}
 _ENLARGE = {"bicubic": bicubic_upsample, "bilinear": bilinear_upsample}
@@ -61,7 +60,7 @@ class NeuralPatchMatch(nn.Module):
         return convolution
 
 
-class Rethined(Reference):
+class Rethined(Inpainter):
     """The whole method with dense attention, as the paper writes it."""
 
     def __init__(self, config: RethinedConfig) -> None:
@@ -77,7 +76,7 @@ class Rethined(Reference):
         top_k: int | None = None,
         indices: Tensor | None = None,
     ) -> Inpainted:
-        """Fill the hole; see :class:`Reference`. Without ``top_k``: the paper's dense softmax."""
+        """Fill the hole; see :class:`Inpainter`. Without ``top_k``: the paper's dense softmax."""
         scale = whole_scale(image, mask)
         x_low, mask_low, hole = self.downsample(image, mask, scale)
         coarse, features = self.coarse_model(x_low, mask_low)

@@ -29,7 +29,7 @@ class Inpainted:
     indices: Tensor | None
 
 
-class Reference(nn.Module, ABC):
+class Inpainter(nn.Module, ABC):
     """A network that fills the hole of a square image.
 
     It runs in the precision of its weights: ``copy.deepcopy(model).double()`` with images in

@@ -66,7 +66,7 @@ class Golden:
         # The copy's queries and keys are alike, or all tokens would choose one key.
         alike = key.replace("w_ks", "w_qs") if key.startswith("inpainter.") else key
         n = np.random.default_rng(zlib.crc32(alike.encode())).standard_normal(shape)
-        if key.endswith(".running_mean") or key.endswith(".bias"):
+        if key.endswith((".running_mean", ".bias")):
             values = 0.02 * n
         elif key.endswith(".running_var"):
             values = 1 + 0.1 * np.abs(n)

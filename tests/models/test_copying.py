@@ -1,4 +1,4 @@
-"""The copying network: its blocks folded, what it copies, and which weights and settings it takes."""
+"""The copying network: its blocks folded, what it copies, which weights and settings it takes."""
 
 import copy
 from dataclasses import replace
@@ -118,7 +118,6 @@ def test_no_detail_is_copied_between_patches_of_the_hole(model):
     with torch.no_grad():
         made = model(image, mask)
         assert 0 < made.hole.sum() < len(made.hole)
-        _, values, mask_low = model.downsample(image, mask, 2)
         base = torch.nn.functional.interpolate(
             made.low.clamp(0, 1), scale_factor=2, mode="bicubic", align_corners=False
         )

@@ -54,9 +54,7 @@ def assert_chooses_alike(result: Inpainted, stored: Golden) -> None:
     tied = stored.numbers("margin") < 1e-5 * stored.numbers("best_score").abs()
     assert (best == stored.numbers("best_key"))[~tied].all()
     found = scores.gather(1, best[:, None])[:, 0]
-    torch.testing.assert_close(
-        found.double(), stored.numbers("best_score"), rtol=3e-5, atol=1e-5
-    )
+    torch.testing.assert_close(found.double(), stored.numbers("best_score"), rtol=3e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fork", ["copy", *slow_published])

@@ -33,7 +33,11 @@ _SUPPORTED: dict[str, Any] = {
     "image_size": 512,
     "final_conv": True,
 }
-_SUPPORTED_COARSE: dict[str, Any] = {"class": "CoarseModel", "enabled": True, "use_rep_blocks": True}
+_SUPPORTED_COARSE: dict[str, Any] = {
+    "class": "CoarseModel",
+    "enabled": True,
+    "use_rep_blocks": True,
+}
 
 
 @dataclass(frozen=True)

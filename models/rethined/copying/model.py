@@ -19,7 +19,7 @@ from rethined_export.models.rethined.filters import (
     high_frequencies,
     unfold,
 )
-from rethined_export.models.rethined.reference import Inpainted, Reference, whole_scale
+from rethined_export.models.rethined.reference import Inpainted, Inpainter, whole_scale
 
 
 class CosineHead(nn.Module):
@@ -41,7 +41,7 @@ class CopyInpainter(nn.Module):
         self.coherence_layer = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
 
 
-class CopyModel(Reference):
+class CopyModel(Inpainter):
     """The forward pass of the repository's ``predict``, but that a photo of 512² is masked too."""
 
     def __init__(self, config: CopyConfig | None = None) -> None:
@@ -57,7 +57,7 @@ class CopyModel(Reference):
         top_k: int | None = None,
         indices: Tensor | None = None,
     ) -> Inpainted:
-        """Fill the hole; see :class:`Reference`. One key a token, whatever lies under the mask.
+        """Fill the hole; see :class:`Inpainter`. One key a token, whatever lies under the mask.
 
         Raises:
             ValueError: more than one key is asked for.
@@ -123,5 +123,3 @@ def _sources(chosen: Tensor, hole: Tensor) -> Tensor:
     """Which token each one copies, ``[N]``: known ones themselves, all if none is known."""
     own = torch.arange(len(hole))
     return own if hole.all() else torch.where(hole > 0, chosen, own)
-
-

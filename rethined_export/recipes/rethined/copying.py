@@ -53,7 +53,7 @@ class CopyGraph(nn.Module):
     upscale = "gather"
     top_k = 1
     #: Known pixels come out as they came in, if they lie in [0, 1].
-    keeps_known = paper = True
+    keeps_known = True
     output_names = ("output", "indices", "scores")
 
     def __init__(self, model: CopyModel, hr: int) -> None:

@@ -119,8 +119,7 @@ class HoleGraph(nn.Module):
         top_k: keys kept for each.
     """
 
-    upscale = "patches"
-    paper = True
+    upscale: str = "patches"
     keeps_known = True
 
     def __init__(self, model: Rethined, hr: int, budget: int, top_k: int = 1) -> None:

@@ -89,7 +89,9 @@ def test_nothing_is_lost_without_a_hole():
 
 @pytest.mark.parametrize("mode", ["k4", "dense"])
 def test_program_is_made_of_what_targets_have(mode):
-    graph = ExportGraph(forked("mikanquyt"), 1024, *{"k4": ("gather", 4), "dense": ("dense",)}[mode])
+    graph = ExportGraph(
+        forked("mikanquyt"), 1024, *{"k4": ("gather", 4), "dense": ("dense",)}[mode]
+    )
     exported = torch.export.export(graph, (photo(1024), blobs(1024))).run_decompositions({})
     nodes = list(exported.graph.nodes)
     names = {str(node.target) for node in nodes if node.op == "call_function"}
