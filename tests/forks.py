@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 #: Fork → repository.
 FORKS = {
     "authors": "CrisalixSA/rethined",
