@@ -9,9 +9,9 @@ from rethined_export.recipes.types import Recipe
 #: Where each model's ``RECIPE`` lives; the first is the default.
 RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
-    "module": "rethined_export.recipes.module",
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
+    "module": "rethined_export.recipes.module",
 }
 
 
