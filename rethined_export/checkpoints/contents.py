@@ -1,6 +1,7 @@
 """What a container holds, before anything is chosen from it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from rethined_export.checkpoints.stored import Stored
 
@@ -30,6 +31,7 @@ class Contents:
         summary: what the top holds, in words; for files without tensors.
         size: of the file, or of index and shards together, in bytes.
         metadata: text beside the tensors (safetensors).
+        settings: plain values under ``config`` beside the tensors.
         notes: what should be said to the user.
     """
 
@@ -38,4 +40,5 @@ class Contents:
     summary: str
     size: int
     metadata: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from rethined_export.checkpoints.contents import Candidate
 from rethined_export.checkpoints.errors import DamageError, few, shown
@@ -50,6 +51,24 @@ def find_mappings(root: object) -> list[Candidate]:
         if len(parts) < _DEPTH:
             waiting.extend(((*parts, name), member) for name, member in inner)
     return found
+
+
+def settings_of(root: object) -> dict[str, Any]:
+    """The plain values that a training run keeps under ``config`` beside its weights."""
+    config = root.get("config") if isinstance(root, dict) else None
+    return config if isinstance(config, dict) and _is_plain(config, _DEPTH) else {}
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether a value is text, numbers, and lists and dictionaries of such."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return True
+    if depth == 0:
+        return False
+    if isinstance(value, dict):
+        named = all(isinstance(key, str) for key in value)
+        return named and all(_is_plain(item, depth - 1) for item in value.values())
+    return isinstance(value, (list, tuple)) and all(_is_plain(item, depth - 1) for item in value)
 
 
 def _look(place: str, value: object) -> tuple[Candidate | None, list[tuple[str, object]]]:

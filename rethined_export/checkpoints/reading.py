@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
@@ -45,6 +45,7 @@ class Checkpoint:
         others: places of other mappings that could have been meant; ``key`` takes one of them.
         ignored: how many tensors of training state and of other networks were left, by place.
         metadata: text that a safetensors file carries.
+        settings: plain values that a training run left beside the weights, under ``config``.
         notes: what should be said to the user, one line each.
     """
 
@@ -56,6 +57,7 @@ class Checkpoint:
     others: tuple[str, ...]
     ignored: dict[str, int]
     metadata: dict[str, str]
+    settings: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -92,7 +94,7 @@ def read(
             raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(
         path, sha256, contents.container, choice.at, tensors, choice.others, choice.ignored,
-        contents.metadata, choice.notes,
+        contents.metadata, contents.settings, choice.notes,
     )  # fmt: skip
 
 

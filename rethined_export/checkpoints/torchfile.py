@@ -11,7 +11,7 @@ from typing import BinaryIO
 from rethined_export.checkpoints.contents import Candidate, Contents
 from rethined_export.checkpoints.errors import CheckpointError, DamageError, few, in_bytes, shown
 from rethined_export.checkpoints.inert import load
-from rethined_export.checkpoints.mappings import find_mappings, find_script, summarise
+from rethined_export.checkpoints.mappings import find_mappings, find_script, settings_of, summarise
 from rethined_export.checkpoints.rebuild import Storage, Storages, as_stored, torch_calls
 from rethined_export.checkpoints.stored import Block, Stored
 
@@ -46,7 +46,7 @@ def read_zip(path: Path, file: BinaryIO, size: int) -> Contents:
     if f"{folder}constants.pkl" in archive.names:
         return _script(archive, folder)
     root = archive.unpickle(f"{folder}data.pkl", f"{folder}data/")
-    return Contents("torch zip", find_mappings(root), summarise(root), archive.size)
+    return _contents("torch zip", root, archive.size)
 
 
 def _script(archive: "_Archive", folder: str) -> Contents:
@@ -173,8 +173,14 @@ def read_pickle(path: Path, file: BinaryIO, size: int) -> Contents:
     """
     first, storages = _legacy(path, file, size)
     if storages:
-        return Contents("torch legacy", find_mappings(first), summarise(first), size)
-    return Contents("pickle", find_mappings(first), summarise(first), size)
+        return _contents("torch legacy", first, size)
+    return _contents("pickle", first, size)
+
+
+def _contents(container: str, root: object, size: int) -> Contents:
+    """What an unpickled object holds."""
+    found = find_mappings(root)
+    return Contents(container, found, summarise(root), size, settings=settings_of(root))
 
 
 def _legacy(path: Path, file: BinaryIO, size: int, nested: bool = False) -> tuple[object, bool]:

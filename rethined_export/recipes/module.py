@@ -78,7 +78,7 @@ class ModuleOptions(Options):
         return {name: tuple(map(int, shape.split("x"))) for name, shape in named}
 
     @property
-    def is_inpainter(self) -> bool:
+    def inpaints(self) -> bool:
         """It takes an image and a mask of one size, and nothing else."""
         shapes = self.shapes
         image, mask = shapes.get(_IMAGE, ()), shapes.get(_MASK, ())
@@ -97,7 +97,7 @@ class ModuleOptions(Options):
         Raises:
             UserError: it takes no image and mask.
         """
-        if not self.is_inpainter:
+        if not self.inpaints:
             raise UserError(
                 f"this module takes {', '.join(self.input)}; photos need image=1x3xHxW and "
                 "mask=1x1xHxW"
@@ -109,7 +109,7 @@ class ModuleOptions(Options):
         """The file's and the function's names, and the size of an inpainter."""
         file, _, function = self.module.rpartition(":")
         name = f"{Path(file).stem}.{function}"
-        return f"{name}-{self.window}" if self.is_inpainter else name
+        return f"{name}-{self.window}" if self.inpaints else name
 
     def check(self) -> None:
         """Both must be given; inputs once each."""
@@ -215,7 +215,7 @@ class ModuleRecipe(Recipe[ModuleOptions]):
         Raises:
             UserError: it does not run on them, or takes image and mask and gives no image.
         """
-        inputs = scene(options.window) if options.is_inpainter else random_inputs(options.shapes, 0)
+        inputs = scene(options.window) if options.inpaints else random_inputs(options.shapes, 0)
         try:
             with torch.no_grad():
                 outputs = named(model(*inputs.values()))
@@ -230,7 +230,7 @@ class ModuleRecipe(Recipe[ModuleOptions]):
             ) from error
         names = tuple(outputs)
         images: tuple[str, ...] = ()
-        if options.is_inpainter:
+        if options.inpaints:
             shape = tuple(outputs[names[0]].shape)
             if shape != tuple(inputs[_IMAGE].shape):
                 raise UserError(
@@ -246,7 +246,7 @@ class ModuleRecipe(Recipe[ModuleOptions]):
         self, options: ModuleOptions, image: Path | None, mask: Path | None
     ) -> Iterator[Any]:
         """Photos for an inpainter; else random inputs, and the given ones."""
-        if options.is_inpainter:
+        if options.inpaints:
             yield from super().scenes(options, image, mask)
             return
         if image is not None:
@@ -260,7 +260,7 @@ class ModuleRecipe(Recipe[ModuleOptions]):
         """Pixels in the hole, or every output's values."""
         model = reference.model
         program = self.program(options, model, "whole")
-        if not options.is_inpainter:
+        if not options.inpaints:
             return TensorJudge(TorchRunner(program))
 
         def plain(image: Tensor, mask: Tensor) -> Tensor:

@@ -68,6 +68,11 @@ class Options:
         """The pixels an artifact of these options takes."""
         raise NotImplementedError
 
+    @property
+    def inpaints(self) -> bool:
+        """It fills photos: it takes an image and a mask."""
+        return True
+
     def sized(self, window: Window) -> Self:
         """The same for another window.
 
