@@ -264,6 +264,7 @@ def described(shape: object, place: object, dtype: object = "F32", data: bytes =
     [
         (described([2], [0, 8], data=b""), ["ends at byte"]),
         (described([3], [0, 8]), ["damaged"]),
+        (described([1], [0, 8]), ["damaged"]),
         (described([-2], [0, 8]), ["damaged"]),
         (described([2], [8, 0]), ["damaged"]),
         (described([2], [-8, 0]), ["damaged"]),
