@@ -206,7 +206,7 @@ def _lines(
     ignored: Mapping[str, int],
 ) -> list[str]:
     """What was chosen, in words; nothing where the file holds the network's tensors alone."""
-    lines = [f"read from a {checkpoint.container} file"]
+    lines = [f"a {checkpoint.container} file"]
     if checkpoint.at:
         lines.append(f"weights at {shown(checkpoint.at)}")
     if prefix:

@@ -322,7 +322,7 @@ def _print_hints(console: Console, results: list[Exported]) -> None:
     if results[0].parity is None:
         say(console, f"  rethined-parity {first}")
     spec = results[0].spec
-    if {"image", "mask"} <= spec.recipe.takes(spec.options):
+    if spec.options.inpaints:
         say(
             console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}"
         )

@@ -66,7 +66,7 @@ def test_what_others_own_is_counted(tmp_path: Path) -> None:
     assert_fits(found)
     assert found.ignored == {"discriminator": 301, "loss_0": 6, "loss_1": 5}
     assert found.lines == (
-        "read from a torch zip file",
+        "a torch zip file",
         "weights at state_dict",
         "prefix generator. stripped",
         "ignored 313 tensors: discriminator 301, loss_0 6, loss_1 5, optimizer_states 1",
