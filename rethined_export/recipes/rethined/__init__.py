@@ -5,23 +5,26 @@ from pathlib import Path
 
 from torch import nn
 
+from rethined_export.checkpoints import CheckpointError
 from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.rethined import (
     LOW_RESOLUTION,
+    NETWORKS,
     PRESETS,
-    CheckpointError,
+    Inpainter,
+    Network,
     Rethined,
-    Variant,
-    load_checkpoint,
     preset_config,
     untrained,
 )
+from rethined_export.models.rethined.copying import untrained_copy
 from rethined_export.models.weights import shipped
 from rethined_export.recipes.reference import untrained_reference
 from rethined_export.recipes.rethined import caller, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
 from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.weights import load_checkpoint
 from rethined_export.recipes.types import (
     UNTRAINED,
     Bools,
@@ -57,17 +60,23 @@ class RethinedRecipe(Recipe[RethinedOptions]):
 
     def shipped(self, options: RethinedOptions) -> Path | None:
         """The mobile preset's, of the paper's variant."""
-        return shipped(options.preset, _variant(options))
+        variant = _network(options)
+        return None if variant == "copy" else shipped(options.preset, variant)
 
     def reference(self, options: RethinedOptions, source: Source | None) -> Reference:
         """A checkpoint, or a stand-in."""
+        variant = _network(options)
         if source is None:
-            return untrained_reference(untrained(preset_config(options.preset, _variant(options))))
+            return untrained_reference(_stand_in(options, variant))
         try:
-            loaded = load_checkpoint(source.path, options.preset, _variant(options))
+            loaded = load_checkpoint(
+                source.path, options.preset, variant, options.forked, source.key
+            )
         except CheckpointError as error:
             raise UserError(str(error)) from error
-        return Reference(loaded.model, source.path.name, loaded.sha256, loaded.derived)
+        return Reference(
+            loaded.model, source.path.name, loaded.sha256, loaded.derived, loaded.notes
+        )
 
     def parts(self, options: RethinedOptions) -> tuple[str, ...]:
         """A pair at 512 needs no patch program."""
@@ -77,10 +86,13 @@ class RethinedRecipe(Recipe[RethinedOptions]):
 
     def program(self, options: RethinedOptions, model: nn.Module, part: str) -> Program:
         """The module that a part is."""
+        assert isinstance(model, Inpainter)
+        if part == "whole":
+            return programs.whole(options, model)
+        if part == "patch":
+            return programs.patch(options)
         assert isinstance(model, Rethined)
-        if part == "low":
-            return programs.low(options, model)
-        return programs.patch(options) if part == "patch" else programs.whole(options, model)
+        return programs.low(options, model)
 
     def caller(self, options: RethinedOptions, runners: Mapping[str, Runner]) -> Runner:
         """A pair as a function from image and mask to image."""
@@ -109,7 +121,7 @@ class RethinedRecipe(Recipe[RethinedOptions]):
     def judge(self, options: RethinedOptions, reference: Reference) -> RethinedJudge:
         """Keys and flips, beside the image; any share of attention will do for no weights."""
         model = reference.model
-        assert isinstance(model, Rethined)
+        assert isinstance(model, Inpainter)
         least = 0.0 if reference.weights == UNTRAINED else options.least_mass / 100
         return RethinedJudge(model, programs.whole_graph(options, model), least)
 
@@ -119,12 +131,28 @@ class RethinedRecipe(Recipe[RethinedOptions]):
 
     def recognises(self, names: frozenset[str]) -> float:
         """By the coarse model's and the attention's names."""
-        wanted = ("coarse_model.", "generator.multihead_attention.w_qs.weight")
-        return float(all(any(name.startswith(part) for name in names) for part in wanted))
+        networks = (
+            ("coarse_model.model.", "generator.multihead_attention.w_qs.weight"),
+            ("coarse_model.stage0.down.", "inpainter.multihead_attention.w_qs.weight"),
+        )
+        return float(
+            any(
+                all(any(name.startswith(part) for name in names) for part in wanted)
+                for wanted in networks
+            )
+        )
 
 
-def _variant(options: RethinedOptions) -> Variant:
-    return "published" if options.variant == "published" else "paper"
+def _network(options: RethinedOptions) -> Network:
+    found = [name for name in NETWORKS if name == options.variant]
+    return found[0]
+
+
+def _stand_in(options: RethinedOptions, variant: Network) -> Inpainter:
+    """Untrained weights of a variant."""
+    if variant == "copy":
+        return untrained_copy()
+    return untrained(preset_config(options.preset, variant, options.forked))
 
 
 def _pair(options: RethinedOptions, runners: Mapping[str, Runner]) -> caller.Pair:
@@ -141,7 +169,9 @@ def shipped_network() -> Rethined:
     """The network that commands use where nothing else is asked for."""
     weights = shipped("mobile", "paper")
     assert weights is not None
-    return load_checkpoint(weights, "mobile", "paper").model
+    model = load_checkpoint(weights, "mobile", "paper").model
+    assert isinstance(model, Rethined)
+    return model
 
 
 RECIPE = RethinedRecipe()

@@ -9,7 +9,7 @@ every hole pixel counts, and a wrong choice cannot hide behind a flip.
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +17,50 @@ import torch
 from torch import Tensor
 
 from rethined_export.converters.types import ArtifactError, Runner
-from rethined_export.models.rethined import TOKENS, Rethined, reparameterise
+from rethined_export.models.rethined import TOKENS, Inpainter, reparameterise
 from rethined_export.parity.report import REWRITE_GATE, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
-from rethined_export.recipes.rethined.dropin import HoleGraph
-from rethined_export.recipes.rethined.graph import ExportGraph
-from rethined_export.recipes.rethined.graph import Scene as Described
 from rethined_export.rewrite.tokens import Strongest
 
-Graph = ExportGraph | HoleGraph
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 #: Largest change of a pixel by re-parameterisation: rounding through some sixty layers.
 FUSION_GATE = 1e-5
 #: Largest score error relative to the largest score: fp32 through some sixty layers.
 SCORE_GATE = 1e-4
+
+
+class Graph(Protocol):
+    """A rewritten graph that says what it knows before it chooses, and goes on from any choice.
+
+    Attributes:
+        upscale: ``dense`` where it mixes all keys, and has nothing to choose.
+        top_k: keys chosen for each token.
+        keeps_known: known pixels come back as they came.
+    """
+
+    @property
+    def upscale(self) -> str: ...
+
+    @property
+    def top_k(self) -> int: ...
+
+    @property
+    def keeps_known(self) -> bool: ...
+
+    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """The image first."""
+
+    def describe(self, image: Tensor, mask: Tensor) -> Any:
+        """Everything up to the scores: has ``scores`` ``[1, 1, N, N]`` and ``hole``."""
+
+    def complete(
+        self, image: Tensor, mask: Tensor, scene: Any, indices: Tensor, scores: Tensor
+    ) -> Tensor:
+        """The image, once keys are chosen."""
+
+    def mass_kept(self, scene: Any, indices: Tensor) -> float:
+        """Share of the attention of hole tokens on the keys chosen."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +131,7 @@ class RethinedJudge:
         least_mass: share of attention that the keys kept must hold; 0 accepts any.
     """
 
-    def __init__(self, model: Rethined, graph: Graph, least_mass: float = 0.0) -> None:
+    def __init__(self, model: Inpainter, graph: Graph, least_mass: float = 0.0) -> None:
         self._model, self._graph, self._least_mass = model, graph, least_mass
         self._reference = copy.deepcopy(model)
         reparameterise(self._reference)
@@ -172,7 +201,7 @@ class RethinedJudge:
             chosen, their_scores = produced["indices"][0], produced["scores"][0]
             choice = compare_choice(table, indices[0].long(), chosen, their_scores, asks)
             expected = _within(hole, _complete_with(graph, scene, described, chosen))
-            mass = _mass_kept(table[asks], keys[asks])
+            mass = graph.mass_kept(described, indices)
         error = np.abs(filled[hole] - expected)
         known = np.abs(filled - image.numpy())[~hole]
         apart = np.abs(rewritten - truth).max().item()
@@ -182,7 +211,7 @@ class RethinedJudge:
             max_abs=error.max().item(),
             mean_abs=error.mean(dtype=np.float64).item(),
             psnr_hole_db=psnr(error),
-            known_max_abs=known.max().item() if graph.paper and known.size else None,
+            known_max_abs=known.max().item() if graph.keeps_known and known.size else None,
             rewrite_max_abs=apart,
             noise=None if apart <= REWRITE_GATE else self._noise(scene, keys, truth, hole),
             rewrite_choice=rewrite_choice,
@@ -258,14 +287,10 @@ def compare_choice(
     return Choice(int(flips.sum()), int(unexplained.sum()), error)
 
 
-def _complete_with(graph: Graph, scene: Scene, described: Described, chosen: Tensor) -> Tensor:
+def _complete_with(graph: Graph, scene: Scene, described: Any, chosen: Tensor) -> Tensor:
     """The rewritten graph's image when it must use the artifact's keys."""
     keys = chosen.long().clamp(0, TOKENS - 1)
     scores = described.scores[0, 0].gather(1, keys)
     return graph.complete(
         scene.image, scene.mask, described, keys[None].to(torch.int32), scores[None]
     )
-
-
-def _mass_kept(scores: Tensor, indices: Tensor) -> float:
-    return float(torch.softmax(scores, dim=1).gather(1, indices).sum(1).mean())

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from rethined_export.errors import UserError
-from rethined_export.models.rethined import PRESETS, VARIANTS
-from rethined_export.models.rethined.config import TOKENS
+from rethined_export.models.rethined import AUTHORS, DIALECTS, NETWORKS, PRESETS, Dialect
+from rethined_export.models.rethined.config import TOKENS, Context
 from rethined_export.photo.window import Window
 from rethined_export.recipes.options import Options, choose, option, whole_number
 
@@ -15,6 +15,7 @@ LARGEST_WHOLE = 4096
 #: How full-resolution patches come about: all copied (``gather``), all mixed with all (``dense``),
 #: or only those of the hole computed (``patches``).
 UPSCALES = ("gather", "dense", "patches")
+CONTEXTS = ("masked", "full")
 BUDGETS = ("10%", "25%", "100%")
 #: Share of the attention, in percent, that the keys kept must hold to be the network trained.
 LEAST_MASS = 50
@@ -59,11 +60,15 @@ class RethinedOptions(Options):
         split: two programs, for any hole, whose caller pastes.
         top_k: patches mixed for each token; None: one.
         least_mass: percent of the attention that the keys kept must hold.
+        dialect: of the published code: whose, where no weight tells.
+        context: what the published upscaler copies detail from; None: as the dialect has it.
     """
 
     preset: str = option("mobile", "mobile (default) or paper", choices=PRESETS)
     variant: str = option(
-        "paper", "paper (default), or published: the authors' own code", choices=VARIANTS
+        "paper",
+        "paper (default), published: the authors' code, or copy: ogkalu2's",
+        choices=NETWORKS,
     )
     hr: int = option(
         1024,
@@ -95,6 +100,25 @@ class RethinedOptions(Options):
         parse=_share,
         metavar="SHARE",
     )
+
+    dialect: str = option(
+        "authors",
+        "published: as whose code computes, authors (default) or mikanquyt",
+        choices=DIALECTS,
+    )
+    context: str | None = option(
+        None,
+        "published: detail from the photo without its hole, masked, or from all of it, full",
+        choices=CONTEXTS,
+    )
+
+    @property
+    def forked(self) -> Dialect:
+        """The dialect with what was chosen beside it."""
+        named = DIALECTS[self.dialect]
+        # Spelt out, since the value comes from a command line or a manifest.
+        context: Context = "full" if self.context == "full" else "masked"
+        return named if self.context is None else replace(named, context=context)
 
     @property
     def window(self) -> Window:
@@ -136,15 +160,39 @@ class RethinedOptions(Options):
                 "--upscale patches computes hole tokens only, and --variant published changes "
                 "all; use --upscale gather"
             )
+        if self.variant != "published" and self.forked != AUTHORS:
+            flag = "--context" if self.dialect == "authors" else "--dialect"
+            raise UserError(f"{flag} is for --variant published, not {self.variant}; drop it")
+        if self.variant == "copy":
+            self._check_copy()
         if self.hr > LARGEST_WHOLE and self.upscale != "patches":
             raise UserError(
                 f"--hr {self.hr} is for --upscale patches; {self.upscale} goes up to "
                 f"{LARGEST_WHOLE}"
             )
 
+    def _check_copy(self) -> None:
+        """The copying network comes in one size and copies one patch a token."""
+        if self.preset != "mobile":
+            raise UserError(f"--variant copy has no preset {self.preset}; drop --preset")
+        if self.upscale != "gather":
+            raise UserError(
+                f"--variant copy copies patches, which --upscale {self.upscale} does not do for "
+                "it; use --upscale gather"
+            )
+        if self.ranks > 1:
+            raise UserError(
+                f"--variant copy copies one patch a token, not {self.top_k}; drop --top-k"
+            )
+
     def family(self, model: str) -> str:
-        """The published variant is named."""
-        return model if self.variant == "paper" else f"{model}-{self.variant}"
+        """Other variants than the paper's are named, and what was chosen of their dialect."""
+        pieces = [model] if self.variant == "paper" else [model, self.variant]
+        if self.forked != AUTHORS:
+            pieces += [] if self.dialect == "authors" else [self.dialect]
+            changed = self.forked.context != DIALECTS[self.dialect].context
+            pieces += [self.forked.context] if changed else []
+        return "-".join(pieces)
 
     def form(self, part: str) -> str:
         """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``patch``, ``patchk4``."""

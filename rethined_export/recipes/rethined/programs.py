@@ -3,10 +3,12 @@
 import torch
 
 from rethined_export.converters.types import Program, TensorInfo
-from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
+from rethined_export.models.rethined import LOW_RESOLUTION, Inpainter, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
+from rethined_export.models.rethined.copying import CopyModel
 from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined.caller import BATCH
+from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.dropin import HoleGraph
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.recipes.rethined.holes import HoleTokens
@@ -17,8 +19,11 @@ from rethined_export.recipes.types import HOLE, RGB, image_info, scene
 _LOW = Window.square(LOW_RESOLUTION)
 
 
-def whole_graph(options: RethinedOptions, model: Rethined) -> ExportGraph | HoleGraph:
+def whole_graph(options: RethinedOptions, model: Inpainter) -> ExportGraph | HoleGraph | CopyGraph:
     """Image and mask to image; for a part, the whole it belongs to."""
+    if isinstance(model, CopyModel):
+        return CopyGraph(model, options.hr)
+    assert isinstance(model, Rethined)
     if options.upscale == "patches":
         return HoleGraph(model, options.hr, options.places, options.ranks)
     return ExportGraph(
@@ -26,7 +31,7 @@ def whole_graph(options: RethinedOptions, model: Rethined) -> ExportGraph | Hole
     )
 
 
-def whole(options: RethinedOptions, model: Rethined) -> Program:
+def whole(options: RethinedOptions, model: Inpainter) -> Program:
     """One file: image and mask to image, and what was copied from where."""
     window, shape = options.window, (1, TOKENS, options.ranks)
     takes = (image_info("image", 3, window, RGB), image_info("mask", 1, window, HOLE))

@@ -127,8 +127,9 @@ def test_published_extras_are_ignored(tmp_path, variant):
         for name, tensor in state.items()
         if name.startswith("coarse_model.")
     }
-    extras["generator.qk_mask"] = torch.full((1, 1, 16, 16), torch.inf)
-    extras["generator.mask_query"] = torch.zeros(3)
+    extras["generator.qk_mask"] = torch.tensor(torch.inf).expand(1, 1, 4096, 4096)
+    extras["generator.mask_query"] = torch.zeros(1, 4096, 1, 1)
+    extras["generator.positionalencoding"] = torch.zeros(1, 4096, 224)
     extras["coarse_model.model.linear.weight"] = torch.zeros(10, WIDTHS[4])
     extras["coarse_model.model.linear.bias"] = torch.zeros(10)
     for prefix in ("", "module."):
@@ -228,7 +229,7 @@ def test_repaired_published_checkpoint(tmp_path):
     config = small_config("published", widths=(24, 32, 48, 56, 64), feature_stage=1, d_k=40)
     state = small_model(config).state_dict()
     content = {f"module.{name}": tensor for name, tensor in state.items()}
-    content["module.generator.qk_mask"] = torch.zeros(4)
+    content["module.generator.mask_query"] = torch.zeros(1, 4096, 1, 1)
     path = save(tmp_path / "model.pth", {"model_state_dict": content, "epoch": 9})
     checkpoint = load_checkpoint(path, "paper", "published")
     assert checkpoint.model.config == replace(config, preset="paper")
