@@ -84,13 +84,13 @@ def known_pixels_painted(model: onnx.ModelProto) -> None:
     "mutation",
     [
         no_noise_at_the_last_level,
-        noise_with_rows_for_columns,
+        pytest.param(noise_with_rows_for_columns, marks=pytest.mark.slow),
         enlargement_off_by_a_pixel,
-        image_enlarged_by_nearest_neighbours,
+        pytest.param(image_enlarged_by_nearest_neighbours, marks=pytest.mark.slow),
         gain_left_out_of_one_layer,
         mask_behind_the_colours,
         limit_of_1_for_256,
-        steeper_slope,
+        pytest.param(steeper_slope, marks=pytest.mark.slow),
         known_pixels_painted,
     ],
 )

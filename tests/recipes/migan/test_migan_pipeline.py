@@ -149,6 +149,22 @@ def test_the_network_sees_nothing_that_the_hole_hides(height, width, seed):
     assert not seen or np.array_equal(*seen)
 
 
+def test_no_hole_is_too_thin_for_the_network():
+    """One pixel in 257, on its way to 32, wherever it lies between the pixels that are sampled."""
+    photo = np.zeros((400, 400, 3), np.uint8)
+    seen = []
+
+    def watch(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        seen.append(mask.any())
+        return red(image, mask)
+
+    for place in range(196, 205):
+        hole = np.zeros((400, 400), bool)
+        hole[place, 200] = True
+        fill(watch, photo, hole, 32)
+    assert all(seen)
+
+
 def test_the_published_mask_lets_hidden_pixels_through():
     photo, hole = scene(390, 300, 1)
     thin = Manner(thin_mask=True)
