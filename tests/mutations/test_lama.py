@@ -4,7 +4,6 @@ import multiprocessing
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,16 @@ from onnx import numpy_helper
 
 from rethined_export.converters import TARGETS, converter, target_of
 from rethined_export.converters.tflite import pack, unpack
-from rethined_export.models.lama import PRESETS, Inpainter, Lama
-from rethined_export.models.seeded import seed_weights
 from rethined_export.parity.report import check_parity
-from rethined_export.recipes.lama import RECIPE, LamaOptions
+from rethined_export.recipes.lama import RECIPE
 from rethined_export.recipes.types import Reference
 from rethined_export.rewrite.fourier import FourierMatrices
+from tests.mutations.narrow_lama import OPTIONS, narrow, write_artifact
 from tests.mutations.test_coreml import mask_polarity, sigmoid_to_tanh
 from tests.mutations.test_onnx import initializer, store
 from tests.mutations.test_tflite import floats, operators
 
-OPTIONS = LamaOptions(preset="fourier", size="96x64")
 MATRICES = FourierMatrices(64 // 8, 96 // 8)
-
-
-def narrow() -> Inpainter:
-    network = Lama(replace(PRESETS["fourier"], width=8, blocks=1)).eval()
-    seed_weights(network, gain=1.0)
-    return Inpainter(network).eval()
-
-
-def write_artifact(target: str, path: Path) -> None:
-    converter(target).convert(RECIPE.program(OPTIONS, narrow(), "whole"), path)
 
 
 @pytest.fixture(scope="module")
