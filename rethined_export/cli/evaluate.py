@@ -13,7 +13,7 @@ EXAMPLES = """\
   rethined-eval dist/*.onnx dist/*.tflite --output build/quality
   rethined-eval --checkpoint weights.safetensors --images ~/photos --hr 1024 --hr 2048"""
 
-_SIDES = ("512", "1024", "2048", "4096")
+_SIDES = ("256", "512", "1024", "2048", "4096")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,11 +102,11 @@ def _options() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     options.add_argument("artifacts", type=Path, nargs="*", metavar="ARTIFACT",
-        help="whole, or low half of a split pair")  # fmt: skip
+        help="of any model; of a split pair the low half")  # fmt: skip
     options.add_argument("--checkpoint", type=Path, metavar="FILE", help="safetensors or .pth")
     options.add_argument("--preset", default="mobile", metavar="NAME", help="mobile or paper")
     options.add_argument("--hr", action="append", metavar="SIDE",
-        help="512 (default), 1024, 2048 or 4096; repeatable")  # fmt: skip
+        help="256, 512 (default), 1024, 2048 or 4096; repeatable")  # fmt: skip
     options.add_argument("--images", type=Path, metavar="DIR",
         help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
     options.add_argument("--masks", type=Path, metavar="DIR",
