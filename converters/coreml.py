@@ -35,6 +35,7 @@ def convert(program: Program, path: Path) -> None:
         outputs=[ct.TensorType(name=name) for name in program.outputs],
         skip_model_load=True,
     )
+    model = _named(model, list(program.inputs))
     model.author = "rethined-export"
     model.short_description = "image inpainting"
     for fields, infos in (
@@ -48,6 +49,17 @@ def convert(program: Program, path: Path) -> None:
         model.user_defined_metadata[key] = value
     model.save(str(path))
     _fix_identifiers(path)
+
+
+def _named(model: Any, inputs: list[str]) -> Any:
+    """The model with the program's names of its inputs; torch calls them as ``forward`` does."""
+    spec = model.get_spec()
+    given = [feature.name for feature in spec.description.input]
+    if given == inputs:
+        return model
+    for old, new in zip(given, inputs, strict=True):
+        ct.utils.rename_feature(spec, old, new)
+    return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
 def _fix_identifiers(path: Path) -> None:

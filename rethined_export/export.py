@@ -22,7 +22,14 @@ from rethined_export.artifacts import (
     tool_versions,
 )
 from rethined_export.converters import converter, installed
-from rethined_export.converters.types import Runner, TensorInfo
+from rethined_export.converters.diagnosis import diagnose
+from rethined_export.converters.types import (
+    Converter,
+    Program,
+    Runner,
+    TensorInfo,
+    UnsupportedOperatorError,
+)
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs.parent import (
     JobError,
@@ -323,8 +330,9 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     made = ExportSpec.from_dict(spec)
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
+    embedded = replace(made, options=made.options.embedded(), checkpoint=reference.weights)
     metadata = {
-        "rethined.spec": json.dumps({**spec, "checkpoint": reference.weights}, sort_keys=True),
+        "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
         "rethined.weights_sha256": reference.sha256,
         "rethined.mask_polarity": "1 = hole, 0 = known",
         "rethined.value_range": "image RGB in [0, 1]",
@@ -333,7 +341,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     report("converting")
     started = time.perf_counter()
     with torch.no_grad(), installed(made.target):
-        target.convert(replace(program, metadata=metadata), Path(path))
+        _convert(target, made.target, replace(program, metadata=metadata), Path(path))
     seconds = time.perf_counter() - started
     report("reading it back")
     last = target.channels_last(Path(path))
@@ -352,6 +360,22 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
         "takes": stored(program.takes),
         "gives": stored(program.gives),
     }
+
+
+def _convert(target: Converter, name: str, program: Program, path: Path) -> None:
+    """Convert; a failure names the operators that the target is known to refuse.
+
+    Raises:
+        UnsupportedOperatorError: there are such.
+    """
+    try:
+        target.convert(program, path)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:
+        if said := diagnose(program, name):
+            raise UnsupportedOperatorError(said) from error
+        raise
 
 
 @job

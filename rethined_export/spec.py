@@ -7,9 +7,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from rethined_export.checkpoints import CheckpointError, describe
 from rethined_export.converters import TARGETS
+from rethined_export.errors import UserError
 from rethined_export.photo.window import Window
-from rethined_export.recipes import RECIPES, recipe
+from rethined_export.recipes import RECIPES, recipe, recognisers
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.types import UNTRAINED, Recipe, Reference, Source
 
@@ -106,9 +108,25 @@ def load_reference(spec: ExportSpec) -> Reference:
     Raises:
         UserError: its checkpoint cannot be used.
     """
-    reference = spec.recipe.reference(spec.options, spec.source)
+    try:
+        reference = spec.recipe.reference(spec.options, spec.source)
+    except UserError as error:
+        raise UserError(f"{error}{_another_model(spec)}") from error
     # What differs from the preset in the shipped weights is no news to their user.
     return replace(reference, derived=()) if spec.shipped else reference
+
+
+def _another_model(spec: ExportSpec) -> str:
+    """What to ask for instead, where a checkpoint looks like another model's; or empty."""
+    if spec.source is None:
+        return ""
+    try:
+        found = describe(spec.source.path, spec.source.key, recognisers()).guess
+    except CheckpointError:
+        return ""
+    if found is None or found.model == spec.model:
+        return ""
+    return f"; it looks like --model {found.model}"
 
 
 def check_fields(kind: type[Any], facts: Any, where: str) -> None:

@@ -1,6 +1,5 @@
 """RETHINED (WACV 2025): reference model, presets, checkpoints."""
 
-from rethined_export.models.rethined.checkpoint import Checkpoint, load_checkpoint
 from rethined_export.models.rethined.config import (
     AUTHORS,
     DIALECTS,
@@ -37,7 +36,6 @@ __all__ = [
     "PRESETS",
     "TOKENS",
     "VARIANTS",
-    "Checkpoint",
     "CheckpointError",
     "Derived",
     "Dialect",
@@ -48,7 +46,6 @@ __all__ = [
     "RethinedConfig",
     "Variant",
     "from_tensors",
-    "load_checkpoint",
     "preset_config",
     "reparameterise",
     "untrained",

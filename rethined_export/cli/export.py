@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rethined_export.checkpoints import CheckpointError, describe
 from rethined_export.cli.common import (
     err,
     fail,
@@ -23,7 +24,7 @@ from rethined_export.cli.common import (
     stages,
 )
 from rethined_export.errors import UserError
-from rethined_export.recipes import RECIPES, recipe
+from rethined_export.recipes import RECIPES, recipe, recognisers
 from rethined_export.recipes.options import choose
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ def _request(options: Namespace) -> ExportRequest:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
     if options.checkpoint_key is not None and options.checkpoint is None:
         raise UserError("--checkpoint-key is a place in the --checkpoint; give that too")
+    if not recipe(options.model).trains and (options.checkpoint or options.untrained):
+        raise UserError("a --module brings its own weights; leave --checkpoint and --untrained out")
     if options.untrained and options.checkpoint is not None:
         raise UserError("--untrained and --checkpoint contradict each other; drop one of them")
 
@@ -248,8 +251,23 @@ def _list_models(options: Namespace) -> int:
 
 
 def _show_checkpoint(options: Namespace) -> int:
-    """What a file holds, and which model it looks like."""
-    raise UserError("--show-checkpoint is not there yet")
+    """What a file holds, and which model it looks like.
+
+    Raises:
+        UserError: no file was given, or it cannot be read.
+    """
+    if options.checkpoint is None:
+        raise UserError("--show-checkpoint lists a --checkpoint FILE; give that")
+    try:
+        listing = describe(options.checkpoint, options.checkpoint_key, recognisers())
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
+    if options.json:
+        print_json(listing.to_dict())
+        return 0
+    for line in listing.lines():
+        say(out, line)
+    return 0
 
 
 _COLUMNS = ("target", "status", "size", "convert", "operators", "max |Δ|", "hole PSNR")
@@ -303,7 +321,10 @@ def _print_hints(console: Console, results: list[Exported]) -> None:
     say(console, "next:")
     if results[0].parity is None:
         say(console, f"  rethined-parity {first}")
-    say(console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}")
     spec = results[0].spec
+    if {"image", "mask"} <= spec.recipe.takes(spec.options):
+        say(
+            console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}"
+        )
     if spec.recipe.trains and spec.source is None:
         say(console, "note: untrained weights; they test the export and do not inpaint")

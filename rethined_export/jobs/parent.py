@@ -27,7 +27,7 @@ OnStage = Callable[[str, str], None]
 _POLL_S = 0.2
 #: What LLVM and coremltools say, without an error code, where a disk is full.
 _UNWRITTEN = ("IO failure on output stream", "[MIL FileWriter]")
-_SCRATCH = re.compile(r"\.\d+-rethined-")
+_SCRATCH = re.compile(r"\.\d+\.export-")
 #: -P: a file in the working directory named like a package must not be imported in its place.
 _WORKER = (sys.executable, "-P", "-m", "rethined_export.jobs.worker")
 _KEEP_BYTES = str(1 << 33)
@@ -211,9 +211,9 @@ def worker_threads() -> int:
 
 def scratch_name(directory: Path, name: str) -> Path:
     """A name of our own beside the final one, on the same file system, keeping the suffix."""
-    return directory / f".{os.getpid()}-{name}"
+    return directory / f".{os.getpid()}.export-{name}"
 
 
 def stale_scratch(directory: Path) -> list[Path]:
     """What exports that were killed left in a folder; only for who holds the folder's lock."""
-    return [path for path in directory.glob(".*-rethined-*") if _SCRATCH.match(path.name)]
+    return [path for path in directory.glob(".*.export-*") if _SCRATCH.match(path.name)]

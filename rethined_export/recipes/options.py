@@ -68,6 +68,11 @@ class Options:
         """The pixels an artifact of these options takes."""
         raise NotImplementedError
 
+    @property
+    def inpaints(self) -> bool:
+        """It fills photos: it takes an image and a mask."""
+        return True
+
     def sized(self, window: Window) -> Self:
         """The same for another window.
 
@@ -109,10 +114,14 @@ class Options:
         parts = ([] if part == "whole" else [part]) + ([] if self.io == "plain" else [self.io])
         return "-".join(parts)
 
+    def embedded(self) -> Self:
+        """As an artifact carries them: without places on this machine."""
+        return self
+
     @classmethod
     def add_to(cls, parser: ArgumentParser) -> None:
         """Add every option to a parser; one that is not given stays None there."""
-        for field in dataclasses.fields(cls):
+        for field in _chosen(cls):
             setting: Setting = field.metadata[_SETTING]
             how: dict[str, Any] = {"default": None, "help": setting.help}
             if setting.flag:
@@ -130,7 +139,7 @@ class Options:
             UserError: one is wrong.
         """
         values: dict[str, Any] = {}
-        for field in dataclasses.fields(cls):
+        for field in _chosen(cls):
             value, setting = getattr(given, field.name), field.metadata[_SETTING]
             if value is None:
                 continue
@@ -142,6 +151,11 @@ class Options:
         made = cls(**values)
         made.check()
         return made
+
+
+def _chosen(kind: type[Options]) -> list[dataclasses.Field[Any]]:
+    """Fields that the command line sets."""
+    return [field for field in dataclasses.fields(kind) if _SETTING in field.metadata]
 
 
 def flag(field: str) -> str:

@@ -5,17 +5,16 @@ from pathlib import Path
 
 from torch import nn
 
+from rethined_export.checkpoints import CheckpointError
 from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.rethined import (
     LOW_RESOLUTION,
     NETWORKS,
     PRESETS,
-    CheckpointError,
     Inpainter,
     Network,
     Rethined,
-    load_checkpoint,
     preset_config,
     untrained,
 )
@@ -25,6 +24,7 @@ from rethined_export.recipes.reference import untrained_reference
 from rethined_export.recipes.rethined import caller, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
 from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.weights import load_checkpoint
 from rethined_export.recipes.types import (
     UNTRAINED,
     Bools,
@@ -69,7 +69,9 @@ class RethinedRecipe(Recipe[RethinedOptions]):
         if source is None:
             return untrained_reference(_stand_in(options, variant))
         try:
-            loaded = load_checkpoint(source.path, options.preset, variant, options.forked)
+            loaded = load_checkpoint(
+                source.path, options.preset, variant, options.forked, source.key
+            )
         except CheckpointError as error:
             raise UserError(str(error)) from error
         return Reference(
