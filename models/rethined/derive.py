@@ -43,6 +43,8 @@ _IGNORED_BY_COPY = re.compile(
     r"^inpainter\.(encoder_decoder\.|final_gaussian_blur\.|multihead_attention\.(w_vs|fc)\.)"
     r"|^hr_upscaler\.|\.num_batches_tracked$"
 )
+#: What names of weights begin with.
+_OURS = ("coarse_model.", "generator.", "inpainter.")
 #: A tensor that only one kind of network has, and how to ask for that kind.
 _TELLING = {
     "paper": "coarse_model.model.stage0.",
@@ -55,6 +57,8 @@ _UNTOLD = (
     "the weights do not tell use_argmax, mask_inpainting, attention_masking, or that the upscaler "
     "was fed the photo without its mask (--context full); taken as the authors' code has them"
 )
+
+_NO_CONFIG = "the checkpoint holds no config: its settings are taken as the repository has them"
 
 
 class CheckpointError(ValueError):
@@ -97,6 +101,8 @@ def from_tensors(
             misshapen, not floating-point, or with NaN or Inf in it. The message is one line.
         ValueError: a dialect of a variant other than ``published``.
     """
+    if not tensors:
+        raise CheckpointError("not a RETHINED checkpoint: it holds no tensors")
     ignored = _IGNORED_BY_COPY if variant == "copy" else _IGNORED
     state = {name: tensor for name, tensor in tensors.items() if not ignored.search(name)}
     _check_values(state)
@@ -125,12 +131,15 @@ def _copy(state: dict[str, Tensor], config: Mapping[str, Any] | None) -> Derived
         raise _another_network(error, CopyModel().state_dict(), state, "copy") from error
     model = CopyModel(found)
     _load(model, state, "copy")
-    notes = () if config else ("the checkpoint holds no config; the repository's defaults it is",)
+    notes = () if config else (_NO_CONFIG,)
     return Derived(model, _differences(type(found)(), found), notes)
 
 
 def _check_values(state: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that no weight can be, where the name may be a weight's."""
     for name, tensor in state.items():
+        if not name.startswith(_OURS):
+            continue
         if not tensor.ndim or not tensor.numel():
             raise CheckpointError(
                 f"{name} has shape {tuple(tensor.shape)}, as no RETHINED weight does"

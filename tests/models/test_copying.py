@@ -125,6 +125,18 @@ def test_no_detail_is_copied_between_patches_of_the_hole(model):
     assert (made.output - expected).abs().max() <= 1e-6
 
 
+def test_doubles_run_through_everything(model):
+    """What rounding adds can be measured: weights and images in float64, an image in float64."""
+    image, mask = noise(6, 1, 3, 1024, 1024), torch.zeros(1, 1, 1024, 1024)
+    mask[:, :, 100:300, 50:250] = 1
+    with torch.no_grad():
+        single = model(image, mask)
+        precise = copy.deepcopy(model).double()
+        exact = precise(image.double(), mask.double(), indices=single.indices)
+    assert exact.output.dtype == exact.scores.dtype == torch.float64
+    assert 0 < (single.output - exact.output).abs().max() <= 1e-5
+
+
 @pytest.mark.parametrize("top_k", [2, 4])
 def test_more_keys_are_refused(model, top_k):
     image, mask = noise(5, 1, 3, 512, 512), torch.zeros(1, 1, 512, 512)

@@ -144,6 +144,13 @@ def test_what_was_found_instead_is_named():
     assert "net.0.weight (2, 1), net.1.weight (2, 2), net.2.weight (2, 3) and 2 more" in message
 
 
+def test_numbers_of_another_network_are_not_judged():
+    """A counter or a scalar of a network that is not ours is no reason of its own."""
+    other = {"steps": torch.tensor(3), "net.weight": torch.full((2,), torch.nan)}
+    assert "not a RETHINED checkpoint" in refusal(other)
+    assert refusal({}) == "not a RETHINED checkpoint: it holds no tensors"
+
+
 def test_an_early_model_of_the_copys_repository_stays_refused(state):
     """It has the authors' names and another forward pass; only its blur's taps tell."""
     state["generator.final_gaussian_blur.kernel_h"] = torch.zeros(1, 1, 1, 7)

@@ -22,6 +22,8 @@ _TIMES = 4
 #: A rounding of the pixels themselves, near 1, a few of which any result has.
 _LEAST = 4 * torch.finfo(torch.float32).eps
 PUBLISHED = [fork for fork in FORKS if fork != "copy"]
+#: Networks of 60 to 170 million parameters, on a machine that others use too.
+pytestmark = pytest.mark.timeout(1800)
 slow_published = [pytest.param(fork, marks=pytest.mark.slow) for fork in PUBLISHED]
 MIKANQUYT = DIALECTS["mikanquyt"]
 

@@ -60,6 +60,18 @@ def test_composited_programs_leave_known_pixels_bit_for_bit():
     assert not ExportGraph(forked("uncomposited"), 1024).keeps_known
 
 
+def test_known_tokens_choose_themselves_first():
+    """Where they ask too: their own key is at the limit, and no other goes beyond it."""
+    graph = ExportGraph(forked("uncomposited"), 512, "gather", 2)
+    with torch.no_grad():
+        scene = graph.describe(photo(512), blobs(512))
+        indices = graph.strongest(scene.scores)[1]
+    known = (scene.hole.flatten() == 0).nonzero()[:, 0]
+    assert torch.equal(indices[0, known, 0].long(), known)
+    hole = scene.hole.flatten().nonzero()[:, 0]
+    assert (indices[0, hole] != hole[:, None]).all()
+
+
 @pytest.mark.parametrize("name,reads", [("full context", True), ("no features", False)])
 def test_only_full_context_reads_under_the_mask(name, reads):
     """In what is copied, that is: shrinking reaches over the mask's edge in either."""

@@ -89,6 +89,7 @@ def test_no_weights_are_shipped_for_another_variant():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fork", ["authors", "musashi", "mikanquyt", "copy"])
 def test_programs_reproduce_the_originals(fork):
     """The rewritten graph, all keys mixed, within four times the original's own float32 noise."""
