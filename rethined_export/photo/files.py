@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from rethined_export.errors import UserError
+from rethined_export.photo.masks import AS_IT_SAYS, Mask, MaskRule, mask_of
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -65,17 +66,6 @@ class Photo:
         return int(np.iinfo(self.pixels.dtype).max)
 
 
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """hole: bool `[H, W]`, True = to be filled. grey: how many pixels are neither black nor white.
-
-    Such pixels count as hole from the threshold up, which the user may not have meant.
-    """
-
-    hole: npt.NDArray[np.bool_]
-    grey: int
-
-
 # --- Reading ---------------------------------------------------------------------------------
 
 
@@ -93,30 +83,25 @@ def read_photo(path: str | Path) -> Photo:
         return _photo(_decode(data, path), data, path)
 
 
-def read_mask(path: str | Path, threshold: int = 128) -> Mask:
-    """Read a mask: pixels whose brightness is at least `threshold` (of 255) are hole.
+def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
+    """Read a mask, as `rethined_export.photo.masks` says; 32-bit values are read as well.
 
-    Colours count by their luminance, 16 bits are scaled to 255, alpha is ignored.
-    Raises UserError as `read_photo` does, and where the mask was saved as 0/1, not 0/255.
+    Raises UserError as `read_photo` does, and where the mask can be read in more than one way.
     """
-    photo = read_photo(path)
-    if photo.colours == 1:
-        luminance: Pixels = photo.pixels[..., 0]
-    else:
-        rgb = np.ascontiguousarray(photo.pixels[..., :3])
-        luminance = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), rgb.dtype)
-    full, highest = photo.full, int(luminance.max())
-    # 257 is what 1 of 255 becomes in 16 bits: so dark a mask is a 0/1 mask (or 0/255 in 16 bits),
-    # and taking it as "no hole" would hide the slip.
-    if 0 < highest <= full // 255:
-        raise UserError(
-            f"{path}: the mask's highest value is {highest} of {full}, so nothing in it is white; "
-            f"save it with 0 for what stays and {full} for the hole"
-        )
-    # 255 divides 65535, so the threshold scales to 16 bits without rounding.
-    hole = np.asarray(luminance >= threshold * (full // 255))
-    grey = int(np.count_nonzero((luminance > 0) & (luminance < full)))
-    return Mask(hole, grey)
+    path = Path(path)
+    data = _read_bytes(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _decode(data, path)
+        if image.mode in ("I", "F"):
+            orientation = _orientation(image)
+            pixels = np.ascontiguousarray(_UPRIGHT[orientation](np.asarray(image)[..., None]))
+        else:
+            pixels = _photo(image, data, path).pixels
+            if image.mode == "P" and not (pixels != pixels[:1, :1]).any():
+                # A palette of one colour: what was drawn is in its indices.
+                pixels = _UPRIGHT[_orientation(image)](np.asarray(image)[..., None])
+    return mask_of(pixels, str(path), rule)
 
 
 def _read_bytes(path: Path) -> bytes:

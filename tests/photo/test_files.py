@@ -265,67 +265,8 @@ def test_decompression_bomb(tmp_path, monkeypatch):
 
 
 def test_32_bit_pixels(tmp_path):
-    refuses(saved(tmp_path / "in.tif", Image.new("F", (4, 4))), "32-bit")
-
-
-# --- Masks ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA"])
-def test_mask_of_any_mode(tmp_path, mode):
-    hole = noise(9, 6) > 128
-    picture = Image.fromarray((hole * 255).astype(np.uint8)).convert(mode)
-    if mode in ("LA", "RGBA"):
-        picture.putalpha(Image.fromarray(noise(9, 6)))  # which says nothing about the hole
-    mask = read_mask(saved(tmp_path / "mask.png", picture))
-    assert mask.hole.dtype == np.bool_
-    assert np.array_equal(mask.hole, hole)
-    assert mask.grey == 0
-
-
-def test_mask_threshold_and_greys(tmp_path):
-    path = saved(tmp_path / "m.png", Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)))
-    assert read_mask(path).hole.tolist() == [[False, False, True, True]]
-    assert read_mask(path).grey == 2
-    assert read_mask(path, threshold=127).hole.tolist() == [[False, True, True, True]]
-
-
-def test_mask_of_16_bits(tmp_path):
-    values = np.array([[0, 127 * 257, 128 * 257, 65535]], np.uint16)
-    for channels in (1, 3):
-        write_photo(Photo(np.repeat(values[..., None], channels, 2)), tmp_path / "m.png")
-        mask = read_mask(tmp_path / "m.png")
-        assert mask.hole.tolist() == [[False, False, True, True]]
-        assert mask.grey == 2
-
-
-def test_mask_colours_count_by_luminance(tmp_path):
-    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    path = saved(tmp_path / "mask.png", Image.fromarray(pixels))
-    assert read_mask(path).hole.tolist() == [[False, True, False]]
-
-
-def test_mask_is_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    picture = Image.fromarray(np.array([[255, 0, 0]], np.uint8))
-    path = saved(tmp_path / "mask.png", picture, exif=exif)
-    assert read_mask(path).hole.tolist() == [[True], [False], [False]]
-
-
-def test_mask_saved_as_0_and_1(tmp_path):
-    pixels = np.array([[0, 1, 1]], np.uint8)
-    with pytest.raises(UserError, match="highest value is 1 of 255"):
-        read_mask(saved(tmp_path / "mask.png", Image.fromarray(pixels)))
-    write_photo(Photo(pixels[..., None].astype(np.uint16) * 255), tmp_path / "mask16.png")
-    with pytest.raises(UserError, match="highest value is 255 of 65535"):
-        read_mask(tmp_path / "mask16.png")
-
-
-def test_black_mask_is_an_empty_hole(tmp_path):
-    mask = read_mask(saved(tmp_path / "mask.png", Image.new("L", (3, 2))))
-    assert not mask.hole.any()
-    assert mask.grey == 0
+    with pytest.raises(UserError, match="32-bit"):
+        read_photo(saved(tmp_path / "in.tif", Image.new("F", (4, 4))))
 
 
 # --- Files that cannot be written ----------------------------------------------------------------
