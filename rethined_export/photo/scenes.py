@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,8 +15,11 @@ from torch import Tensor
 from rethined_export.errors import UserError
 from rethined_export.models.rethined.config import GRID, TOKENS
 from rethined_export.photo.files import read_mask, read_photo
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
+from rethined_export.photo.resampling import touched
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
+_T = TypeVar("_T", bound=np.generic)
 
 #: Bundled photos and the share of the image their masks cover.
 DEFAULT_SCENES = (("astronaut", 0.05), ("coffee", 0.15), ("rocket", 0.30), ("hubble", 0.50))
@@ -61,13 +64,16 @@ def default_scenes(side: int, most_tokens: int = TOKENS) -> Iterator[Scene]:
         yield Scene(name, torch.from_numpy(square(pixels, side)), _mask(mask))
 
 
-def user_scene(image: Path, mask: Path, side: int) -> Scene:
+def user_scene(image: Path, mask: Path, side: int, rule: MaskRule = AS_IT_SAYS) -> Scene:
     """A user's photo and mask, cut to the middle square and resized to the artifact's side.
+
+    Args:
+        rule: how to read the mask.
 
     Raises:
         UserError: unreadable, of different sizes, or no hole, or nothing but hole, in that square.
     """
-    photo, hole = read_photo(image), read_mask(mask).hole
+    photo, hole = read_photo(image), read_mask(mask, rule).hole
     if photo.pixels.shape[:2] != hole.shape:
         raise UserError(
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "
@@ -80,14 +86,16 @@ def user_scene(image: Path, mask: Path, side: int) -> Scene:
 def square_hole(path: Path, hole: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
     """The middle square of a mask ``[H, W]`` at another side, ``[side, side]``.
 
+    A pixel that covers any part of a hole is hole, so that lines one pixel wide stay.
+
     Raises:
         UserError: that square has no hole, or nothing but hole; ``path`` is named.
     """
-    small = _square(hole.astype(np.uint8), side, cv2.INTER_NEAREST) > 0
+    small = touched(_middle(hole), (side, side))
     if not small.any() or small.all():
         state = "no hole" if not small.any() else "nothing but hole"
         raise UserError(f"{path} has {state} in its middle square; there is nothing to compare")
-    return np.asarray(small, np.bool_)
+    return small
 
 
 def square(pixels: Pixels, side: int) -> npt.NDArray[np.float32]:
@@ -144,13 +152,18 @@ def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:
 
 def _square(pixels: Pixels, side: int, method: int) -> Pixels:
     """The middle square, resized; shrinking averages, so that texture does not alias."""
+    square = _middle(pixels)
+    if len(square) > side:
+        method = cv2.INTER_AREA
+    return np.asarray(cv2.resize(square, (side, side), interpolation=method), pixels.dtype)
+
+
+def _middle(pixels: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """The middle square of ``[H, W, …]``."""
     height, width = pixels.shape[:2]
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
-    square = pixels[top : top + edge, left : left + edge]
-    if edge > side and method != cv2.INTER_NEAREST:
-        method = cv2.INTER_AREA
-    return np.asarray(cv2.resize(square, (side, side), interpolation=method), pixels.dtype)
+    return pixels[top : top + edge, left : left + edge]
 
 
 def _to_rgb(pixels: Pixels) -> Pixels:
