@@ -63,6 +63,7 @@ _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 #: What Pillow writes of a PNG's colour chunks.
 _PILLOWS_COLOUR = (b"gAMA", b"cHRM", b"cICP", b"sRGB")
 _XMP = 700  # TIFF tag
+_LARGEST_TIFF = (1 << 32) - (1 << 27)  # with room for tags before the pixels
 
 
 def format_of(path: Path) -> Format:
@@ -85,7 +86,6 @@ def losses(photo: Photo, path: Path) -> tuple[str, ...]:
     comments = [key for key, _ in about.texts if key == "Comment"]
     texts = [key for key, _ in about.texts if key != "Comment"]
     colour = [name for name, _ in about.colour if _colour_is_lost(photo, name, kind)]
-    ratio = about.density is not None and about.density.unit == "none"
     present = {
         "profile": "the colour profile" if photo.icc else "",
         "exif": "EXIF" if photo.exif else "",
@@ -94,7 +94,7 @@ def losses(photo: Photo, path: Path) -> tuple[str, ...]:
         "text": f"text ({', '.join(texts)})" if texts else "",
     }
     lost = [words for what, words in present.items() if words and what not in kind.keeps]
-    if about.density and ("density" not in kind.keeps or (ratio and kind.name == "BMP")):
+    if about.density and ("density" not in kind.keeps or _shape_is_lost(photo, kind)):
         lost.append("the resolution (dots per inch)")
     if colour:
         names = ", ".join(name.decode() for name in colour)
@@ -102,6 +102,13 @@ def losses(photo: Photo, path: Path) -> tuple[str, ...]:
     if photo.has_alpha and photo.alpha not in kind.alpha and kind.alpha:
         lost.append("that its fourth channel may be none of transparency")
     return (*lost, *about.others)
+
+
+def _shape_is_lost(photo: Photo, kind: Format) -> bool:
+    """Whether pixels that are not square, of no stated size, become so."""
+    assert photo.about.density is not None
+    by_hand = kind.name == "TIFF" or photo.full > 255
+    return photo.about.density.unit == "none" and not by_hand
 
 
 def _colour_is_lost(photo: Photo, name: bytes, kind: Format) -> bool:
@@ -121,7 +128,7 @@ def encode(photo: Photo, kind: Format, file: BinaryIO) -> None:
     """
     if kind.name == "PNG" and photo.full > 255:
         _encode_16_bit_png(photo, file)
-    elif kind.name == "TIFF" and (photo.full > 255 or photo.alpha != "straight"):
+    elif kind.name == "TIFF":
         _encode_tiff(photo, file)
     else:
         pixels = photo.pixels[..., 0] if photo.pixels.shape[2] == 1 else photo.pixels
@@ -138,9 +145,6 @@ def _options(photo: Photo, kind: Format) -> dict[str, Any]:
         options["exif"] = photo.exif
     if kind.name == "PNG":
         options["pnginfo"] = _png_info(photo)
-        return options
-    if about.xmp and kind.name == "TIFF":
-        options["tiffinfo"] = {_XMP: about.xmp}
     elif about.xmp and "xmp" in kind.keeps:
         options["xmp"] = about.xmp
     if about.density and "density" in kind.keeps and about.density.unit != "none":
@@ -156,12 +160,11 @@ def _options(photo: Photo, kind: Format) -> dict[str, Any]:
 
 
 def _png_info(photo: Photo) -> PngImagePlugin.PngInfo:
+    """What Pillow takes as chunks; it writes the resolution itself."""
     info = PngImagePlugin.PngInfo()
     for name, body in _chunks(photo):
         if name in (*_PILLOWS_COLOUR, b"iTXt", b"tEXt"):
             info.add(name, body)
-        elif name == b"pHYs":
-            info.add(name, body, after_idat=False)
     return info
 
 
@@ -218,6 +221,8 @@ def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
 
 def _encode_tiff(photo: Photo, file: BinaryIO) -> None:
     """An uncompressed TIFF of one strip, by hand for the same reasons as PNG."""
+    if photo.pixels.nbytes > _LARGEST_TIFF:
+        raise ValueError("a TIFF holds 4 GB at most")
     height, width, channels = photo.pixels.shape
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     if photo.exif:

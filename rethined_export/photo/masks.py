@@ -180,7 +180,7 @@ def _scaled(numbers: Numbers) -> Bytes:
         return numbers
     if not np.isfinite(numbers).all() or numbers.min() < 0:
         raise _AmbiguousError("it holds values below 0, NaN or infinite; save it with 8 bits")
-    highest = numbers.max()
+    highest = float(numbers.max())
     if numbers.dtype.kind == "f" and highest <= 1:
         return np.asarray(np.rint(numbers * 255), np.uint8)
     if highest > 65535:

@@ -47,8 +47,8 @@ def _touched_rows(hole: Bools, count: int) -> Bools:
     first = np.arange(count) * length // count
     last = -(-(np.arange(count) + 1) * length // count)
     # Each stretch up to where the next begins, and the one row that both may cover.
-    made = np.logical_or.reduceat(hole, first, axis=0)
-    return made | hole[last - 1]
+    made: Bools = np.logical_or.reduceat(hole, first, axis=0) | hole[last - 1]
+    return made
 
 
 def shrunk_window(
@@ -86,9 +86,17 @@ def enlarged_bands(
     for top in range(rows.start, rows.stop, _BAND):
         band = slice(top, min(top + _BAND, rows.stop))
         down, down_weights = _taps(planes.shape[1], size[0], band)
-        tall = sum(down_weights[:, t, None] * planes[:, down[:, t]] for t in range(4))
-        made = sum(across_weights[:, t] * tall[..., across[:, t]] for t in range(4))
-        yield slice(band.start - rows.start, band.stop - rows.start), np.asarray(made, np.float32)
+        tall = _mixed([planes[:, down[:, t]] for t in range(4)], down_weights[..., None])
+        made = _mixed([tall[..., across[:, t]] for t in range(4)], across_weights)
+        yield slice(band.start - rows.start, band.stop - rows.start), made
+
+
+def _mixed(parts: list[Floats], weights: Floats) -> Floats:
+    """Sum of parts, each by its own column of the weights."""
+    made = parts[0] * weights[:, 0]
+    for number, part in enumerate(parts[1:], 1):
+        made += part * weights[:, number]
+    return made
 
 
 def _taps(length: int, size: int, part: slice) -> tuple[Indices, Floats]:
