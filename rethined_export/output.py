@@ -72,9 +72,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a result.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         with written(path) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 

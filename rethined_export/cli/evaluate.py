@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rethined_export.cli.common import choose, err, out, parser, plain, print_table, run, say
+from rethined_export.cli.common import choose, err, fail, out, parser, plain, print_table, run, say
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS
+from rethined_export.output import prepare, write_text
 
 EXAMPLES = """\
   rethined-eval
@@ -42,6 +43,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         ) from error
     from rethined_export.recipes.rethined.weights import load_weights
 
+    prepare(folders=[chosen.output])
     weights = load_weights(chosen.checkpoint, preset, "paper")
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)
     methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
@@ -62,13 +64,17 @@ def _command(arguments: Sequence[str] | None) -> int:
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
     document = to_json(whole, facts)
-    (chosen.output / "quality.json").write_text(document)
-    (chosen.output / "quality.md").write_text(to_markdown(whole, facts))
-    (chosen.output / "quality.html").write_text(to_html(whole, facts, pictures, crops.name))
-    plot(whole, chosen.output / "quality.png")
+    try:
+        write_text(chosen.output / "quality.json", document)
+        write_text(chosen.output / "quality.md", to_markdown(whole, facts))
+        write_text(chosen.output / "quality.html", to_html(whole, facts, pictures, crops.name))
+        plot(whole, chosen.output / "quality.png")
+        unwritten = ""
+    except (UserError, OSError) as error:  # the figures are worth more than their report
+        unwritten = str(error)
     if chosen.json:
         print(document, end="", flush=True)
-        return 0
+        return _told(unwritten)
     print_table(
         [("method", "side", "holes", "hole PSNR", "hole SSIM", "BPE", "texture", "ms")]
         + [
@@ -85,7 +91,16 @@ def _command(arguments: Sequence[str] | None) -> int:
             for s in whole.summaries
         ]
     )
-    say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+    if not unwritten:
+        say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+    return _told(unwritten)
+
+
+def _told(unwritten: str) -> int:
+    """The exit code, and the reason where a report could not be written."""
+    if unwritten:
+        fail(unwritten)
+        return UserError.exit_code
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import resource
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ FORMATS = (
     "PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF",
     "TGA", "PSD", "SGI", "PCX", "ICO",
 )  # fmt: skip
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a failure is told here, once
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: Chunks that pixels are decoded from. Odd metadata must not keep a photo from being read.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
