@@ -116,6 +116,8 @@ def _notes(options: Namespace, photo: "Photo", mask: "Mask") -> list[str]:
         notes.append(
             f"{options.image.name} holds {photo.frames} pictures; the first is filled and written"
         )
+    if mask.frames > 1:
+        notes.append(f"{options.mask.name} holds {mask.frames} pictures; the first is the mask")
     if mask.grey:
         notes.append(f"{options.mask.name} has {mask.grey} grey pixels; read as {mask.rule}")
     elif not _plain(mask):
@@ -166,6 +168,7 @@ def _document(
             "hole_pixels": int(mask.hole.sum()),
             "hole_share": mask.share,
             "grey_pixels": mask.grey,
+            "frames": mask.frames,
             "empty": not mask.hole.any(),
         },
         "artifact": None if options.artifact is None else str(options.artifact),

@@ -90,7 +90,7 @@ def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
             if image.mode == "P" and not (pixels != pixels[:1, :1]).any():
                 # A palette of one colour: what was drawn is in its indices.
                 pixels = _upright(np.asarray(image)[..., None], _orientation(image))
-    return mask_of(pixels, str(path), rule)
+        return replace(mask_of(pixels, str(path), rule), frames=frames_of(image, data))
 
 
 def _loaded(data: bytes, path: Path) -> Image.Image:

@@ -68,11 +68,13 @@ class Mask:
         hole: bool `[H, W]`, True = to be filled.
         grey: how many pixels are neither background nor the mark's own colour.
         rule: how the hole was told from the rest, in words.
+        frames: pictures in the file, of which this is the first.
     """
 
     hole: Bools
     grey: int
     rule: str
+    frames: int = 1
 
     @property
     def share(self) -> float:
@@ -144,7 +146,7 @@ def _of_both(colours: Bytes, alpha: Bytes, rule: MaskRule) -> Mask:
             "--mask-channel alpha --mask-invert"
         ) from None
     hidden = np.count_nonzero(by_colour.hole & ~visible)
-    if hidden > _OTHER * max(np.count_nonzero(by_colour.hole), 1):
+    if hidden > _OTHER * max(int(np.count_nonzero(by_colour.hole)), 1):
         raise _AmbiguousError(
             f"its colours mark {by_colour.share:.1%} as hole and its alpha shows "
             f"{by_alpha.share:.1%}, which is another part; pass --mask-channel grey or "

@@ -76,7 +76,18 @@ def inpaint(
     _check_mask(photo, hole)
     if not hole.any():
         return photo
-    size = _size(window)
+    result = _inpainted(photo, hole, fill, _size(window), fill_photo)
+    if photo.alpha == "premultiplied" and photo.has_alpha:
+        # Brighter than its alpha, a colour means nothing.
+        bounded = np.minimum(result.pixels[hole], photo.pixels[hole][:, -1:])
+        result.pixels[hole] = bounded
+    return result
+
+
+def _inpainted(
+    photo: Photo, hole: Bools, fill: Fill, size: tuple[int, int], fill_photo: FillPhoto | None
+) -> Photo:
+    """A copy of the photo with its hole filled."""
     crop = choose_crop(hole, size)
     if fill_photo is not None:
         if photo.height <= size[0] and photo.width <= size[1]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from photo import corpus, table
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rethined_export.errors import UserError
 from rethined_export.photo.files import check_output, losses, read_mask, read_photo, write_photo
@@ -76,6 +76,28 @@ def test_pixels_are_those_of_the_file(tmp_path, name):
     photo = read_photo(tmp_path / f"in.{ending}")
     assert photo.pixels.dtype == expected.dtype
     assert np.array_equal(photo.pixels, expected)
+
+
+FIRST = [name for name in corpus.PHOTOS if "animated" in name or "several" in name or "two" in name]
+
+
+@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_first_of_several_pictures(tmp_path, name, orientation):
+    kind = {"PNG": "PNG", "JPEG": "MPO", "TIFF": "TIFF", "WebP": "WEBP", "GIF": "GIF"}[
+        name.replace(",", "").split()[0]
+    ]
+    others = [Image.new("RGB", (corpus.WIDTH, corpus.HEIGHT), colour) for colour in ("red", "blue")]
+    options = {"save_all": True, "append_images": others}
+    if kind != "GIF":
+        options["exif"] = corpus.exif(orientation)
+    path = tmp_path / f"in.{corpus.PHOTOS[name][0]}"
+    path.write_bytes(corpus.pillow(kind, corpus.pixels(3), **options))
+    photo = read_photo(path)
+    assert photo.frames == 3
+    first = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    assert np.array_equal(photo.pixels[..., :3], first)
+    assert read_mask(path, MaskRule(threshold=128)).frames == 3
 
 
 def in_colour(pixels: np.ndarray) -> np.ndarray:

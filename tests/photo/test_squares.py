@@ -143,6 +143,14 @@ def test_16_bits_reach_the_fill_and_come_back():
     assert np.array_equal(result.pixels, photo.pixels)
 
 
+def test_colours_multiplied_by_alpha_stay_below_it():
+    pixels = np.full((SIDE, SIDE, 4), 40, np.uint8)
+    hole = hole_at(SIDE, SIDE, (3, 3, 2, 2))
+    result = inpaint(Photo(pixels, alpha="premultiplied"), hole, Recorder(1.0), SIDE)
+    assert np.array_equal(result.pixels, pixels)
+    assert inpaint(Photo(pixels), hole, Recorder(1.0), SIDE).pixels.max() == 255
+
+
 # --- Which crop ----------------------------------------------------------------------------------
 
 
