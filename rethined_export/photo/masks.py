@@ -28,8 +28,8 @@ _DARK = 32
 _MARK, _GROUND = 7 / 8, 1 / 8
 #: Soft edges take up less of a mask than of a picture: at most this share of all pixels ...
 _SPREAD = 0.25
-#: ... and, where they are more than a twentieth of it, at most as many times the marked pixels.
-_SPREAD_OF_MARK, _SPREAD_FROM = 3.0, 0.05
+#: ... and, where they are more than a tenth of it, at most as many times the marked pixels.
+_SPREAD_OF_MARK, _SPREAD_FROM = 3.0, 0.1
 #: Mark and background have one colour each: this share of either lies within a few levels of it,
 #: where what is marked is large enough to be more than soft edges.
 _PLAIN, _NEAR, _LARGE = 0.5, 3, 0.15
@@ -133,14 +133,13 @@ def _of_both(colours: Bytes, alpha: Bytes, rule: MaskRule) -> Mask:
     except _AmbiguousError:  # shades of alpha say nothing of a hole
         return _of_plane(colours, rule, "")
     visible = by_alpha.hole
-    # One colour painted on nothing: what lies hidden under the nothing is of no account.
     painted = colours[visible]
-    single = len(painted) and not np.ptp(painted.reshape(-1, colours.shape[2]), axis=0).any()
+    if len(painted) and painted.any() and not (painted != painted[0]).any():
+        # One colour painted on nothing: what lies hidden under the nothing is of no account.
+        return by_alpha if rule.threshold is None else _of_plane(colours, rule, "")
     try:
         by_colour = _of_plane(colours, rule, "")
     except _AmbiguousError as seen:
-        if single:
-            return by_alpha
         raise _AmbiguousError(
             f"{seen}; {1 - by_alpha.share:.1%} of it is transparent: if that is the hole, "
             "--mask-channel alpha --mask-invert"

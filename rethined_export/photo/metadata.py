@@ -65,7 +65,9 @@ def read_metadata(image: Image.Image, data: bytes) -> Metadata:
 
 
 def icc_profile(image: Image.Image, data: bytes) -> bytes | None:
-    """The colour profile; a PNG's may have any size."""
+    """The colour profile; a PNG's may have any size, and Pillow reads none of a BMP's."""
+    if image.format == "BMP":
+        return _bmp_profile(data)
     if image.format != "PNG":
         return image.info.get("icc_profile") or None
     for kind, start, end in png_chunks(data):
@@ -74,6 +76,14 @@ def icc_profile(image: Image.Image, data: bytes) -> bytes | None:
                 packed = data[start:end].split(b"\0", 1)[1][1:]
                 return _unpacked(packed) or None
     return None
+
+
+def _bmp_profile(data: bytes) -> bytes | None:
+    """Embedded behind a header of version 5."""
+    if len(data) < 138 or struct.unpack_from("<I", data, 14) != (124,) or data[70:74] != b"DEBM":
+        return None
+    start, size = struct.unpack_from("<II", data, 126)
+    return data[14 + start : 14 + start + size] or None
 
 
 def png_exif(data: bytes) -> bytes | None:
@@ -255,6 +265,12 @@ def _of_other(image: Image.Image, data: bytes) -> Metadata:
         x, y = image.info["dpi"]
         if x > 0 and y > 0:
             about = replace(about, density=Density(x, y, "inch"))
+    if (
+        image.format == "JPEG2000"
+        and b"colr\x02" in data[:4096]
+        and "icc_profile" not in image.info
+    ):
+        about = _and(about, "the colour profile of a JPEG 2000")
     if image.format == "GIF" and isinstance(comment := image.info.get("comment"), bytes):
         about = replace(about, texts=(("Comment", comment.decode("utf-8", "replace")),))
     if image.format == "AVIF" and (at := data.find(b"colrnclx")) >= 0:

@@ -101,6 +101,18 @@ def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
     return plain[:2] + added + plain[2:]
 
 
+def bmp_with_profile() -> bytes:
+    """With a header of version 5."""
+    rows = np.ascontiguousarray(pixels(3)[::-1, :, ::-1]).tobytes()
+    at = 14 + 124
+    header = struct.pack("<IiiHHIIiiII", 124, WIDTH, HEIGHT, 1, 24, 0, len(rows), 0, 0, 0, 0)
+    header += (
+        bytes(16) + b"DEBM" + bytes(48) + struct.pack("<IIII", 4, 124 + len(rows), len(SRGB), 0)
+    )
+    file = struct.pack("<2sIHHI", b"BM", at + len(rows) + len(SRGB), 0, 0, at)
+    return file + header + rows + SRGB
+
+
 def frames(kind: str) -> bytes:
     others = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue")]
     return pillow(kind, pixels(3), save_all=True, append_images=others)
@@ -228,6 +240,7 @@ PHOTOS: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "WebP, animated": ("webp", lambda: frames("WEBP")),
     "BMP, RGB, with resolution": ("bmp", lambda: pillow("BMP", pixels(3), dpi=(300, 150))),
+    "BMP with a profile": ("bmp", lambda: bmp_with_profile()),
     "GIF": ("gif", lambda: pillow("GIF", Image.fromarray(pixels(3)).quantize(16))),
     "GIF, animated": ("gif", lambda: frames("GIF")),
     "PGM": ("pgm", lambda: pnm(b"P5", pixels(1), 255)),

@@ -144,6 +144,14 @@ def test_written_and_read_again(file, tmp_path):
         assert "damaged" not in "; ".join(again.about.others)
 
 
+@pytest.mark.parametrize("name", [n for n in corpus.PHOTOS if "profile" in n])
+def test_profiles_are_read_whole(tmp_path, name):
+    ending, write = corpus.PHOTOS[name]
+    (tmp_path / f"in.{ending}").write_bytes(write())
+    photo = read_photo(tmp_path / f"in.{ending}")
+    assert photo.icc == corpus.SRGB + bytes(3_000_000 if "3 MB" in name else 0)
+
+
 def test_the_orientation_in_xmp_is_that_of_the_pixels(tmp_path):
     (tmp_path / "in.jpg").write_bytes(corpus.PHOTOS["JPEG with profile, EXIF, XMP"][1]())
     photo = read_photo(tmp_path / "in.jpg")

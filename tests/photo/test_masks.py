@@ -100,9 +100,9 @@ def test_jpeg_blurs_a_mask_by_a_pixel_or_two(tmp_path, colour, quality):
 
 @settings(deadline=None, max_examples=30)
 @given(
-    sigma=st.floats(0.5, 12),
+    sigma=st.floats(0.5, 10),
     level=st.sampled_from([60, 128, 255]),
-    radius=st.integers(40, 120),
+    radius=st.integers(45, 120),
 )
 def test_soft_edges_are_cut_at_half_of_the_marks_own_colour(sigma, level, radius):
     drawn = np.zeros((320, 320), np.uint8)
@@ -212,6 +212,15 @@ def test_no_alpha_to_look_at():
 def test_shades_of_alpha_say_nothing_about_the_hole():
     shades = np.random.default_rng(0).integers(0, 256, HOLE.shape, np.uint8)
     assert np.array_equal(mask_of(np.dstack([on(255), shades]), "mask").hole, HOLE)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (255, 0, 0), (9, 9, 9)])
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_a_smooth_shape_painted_on_nothing(colour, hidden):
+    drawn = np.zeros((200, 200), np.uint8)
+    cv2.line(drawn, (10, 20), (190, 170), 255, 2, cv2.LINE_AA)
+    pixels = np.dstack([np.where(drawn[..., None] > 0, colour, hidden).astype(np.uint8), drawn])
+    assert np.array_equal(mask_of(pixels, "mask").hole, drawn >= 128)
 
 
 def test_white_marks_the_hole_however_large_it_is():
