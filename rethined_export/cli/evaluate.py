@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rethined_export.cli.common import choose, err, fail, out, parser, plain, print_table, run, say
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS
 from rethined_export.output import prepare, write_text
@@ -28,6 +29,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     preset = choose("--preset", chosen.preset, PRESETS)
     if chosen.seed < 0:
         raise UserError(f"--seed {chosen.seed}; use 0 or more")
+    rule = mask_rule(chosen)
     if chosen.masks is not None and chosen.images is None:
         raise UserError("--masks goes with --images, the folder of the photos they belong to")
     try:
@@ -45,7 +47,7 @@ def _command(arguments: Sequence[str] | None) -> int:
 
     prepare(folders=[chosen.output])
     weights = load_weights(chosen.checkpoint, preset, "paper")
-    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)
+    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
     methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
@@ -120,7 +122,8 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--images", type=Path, metavar="DIR",
         help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
     options.add_argument("--masks", type=Path, metavar="DIR",
-        help="masks by the photos' names, white = hole; default: generated")  # fmt: skip
+        help="masks by the photos' names, one colour on black; default: generated")  # fmt: skip
+    add_mask_options(options)
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of generated holes")
     options.add_argument("--output", type=Path, default=Path("build/quality"), metavar="DIR",
         help="for quality.json, .md, .html, .png and crops/")  # fmt: skip
