@@ -15,7 +15,7 @@ def read_baseline(path: Path) -> dict[str, int]:
         UserError: unreadable, or without a single count.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema_version"] != SCHEMA_VERSION:
             raise UserError(f"{path} is not of schema {SCHEMA_VERSION}; make it again")
         entries = document["results"]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,17 @@ from filelock import FileLock
 
 def cache() -> Path:
     """The folder, which may not exist yet."""
-    place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return place / "rethined-export"
+    return _place() / "rethined-export"
+
+
+def _place() -> Path:
+    """The user's cache, or where the system keeps what is temporary: not every user has a home."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
 
 
 def build_once(place: Path, build: Callable[[Path], None]) -> None:

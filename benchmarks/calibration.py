@@ -203,7 +203,7 @@ def read_calibration(path: Path) -> Calibration:
         UserError: unreadable, not such a file, or one whose figures cannot be.
     """
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
         if told.pop("schema") != SCHEMA:
             raise UserError(f"{path} is of another schema than {SCHEMA}; calibrate again")
         rates = {target: _rates(entry) for target, entry in told.pop("rates").items()}

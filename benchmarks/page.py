@@ -1,5 +1,6 @@
 """The report of a benchmark as one HTML page that needs nothing else."""
 
+import io
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -20,6 +21,7 @@ from rethined_export.benchmarks.runners.types import Spread
 from rethined_export.benchmarks.timing import Summary
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import JobError
+from rethined_export.output import write_bytes, write_text
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 1.5em auto; max-width: 62em; padding: 0 1em;
@@ -60,11 +62,14 @@ def write_report(
 
     Raises:
         UnavailableError: matplotlib is not installed.
+        UserError: one of them cannot be written.
     """
     drawn = ""
     if any(result.measured for result in results):
         figure = plot(results, budget_ms)
-        figure.savefig(path.with_suffix(".png"), dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150)
+        write_bytes(path.with_suffix(".png"), picture.getvalue())
         drawn = f"<h2>Every run, and how they spread</h2><div class='wide'>{svg(figure)}</div>"
     shown = [
         f"<h1>rethined-bench: {escape(profile.name)}</h1><p>{_about(profile, results)}</p>",
@@ -78,7 +83,7 @@ def write_report(
         f"<h2>This machine</h2>{_facts(machine())}",
         f"<p class='note'>Made by rethined-bench on {date.today()}.</p>",
     ]
-    path.write_text(_page(profile.name, shown))
+    write_text(path, _page(profile.name, shown))
 
 
 def _page(title: str, parts: Sequence[str]) -> str:

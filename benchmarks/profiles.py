@@ -81,7 +81,7 @@ def read_profile(path: Path) -> Profile:
         UserError: unreadable, or a field unknown, missing, of the wrong type, or without source.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"cannot read device profile {path}: {error}") from error
     known = {entry.name for entry in fields(Profile)} - {"id"}

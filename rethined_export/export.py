@@ -41,6 +41,7 @@ from rethined_export.jobs.parent import (
 )
 from rethined_export.jobs.registry import Report, job
 from rethined_export.parity.report import check_parity
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
 
@@ -65,6 +66,7 @@ class ExportRequest:
         output: folder for artifacts and manifests; created if missing.
         verify: compare each with torch; off means the gates are reported as not run.
         image, mask: photo to compare on instead of the bundled ones; both or neither.
+        rule: how to read the mask.
         overwrite: replace artifacts that exist.
     """
 
@@ -73,6 +75,7 @@ class ExportRequest:
     verify: bool = True
     image: Path | None = None
     mask: Path | None = None
+    rule: MaskRule = AS_IT_SAYS
     overwrite: bool = False
 
 
@@ -242,7 +245,7 @@ def _convert_and_check(
         parameters=made["parameters"],
     )
     if request.verify:
-        parity = compare(manifest, scratch, stage, request.image, request.mask)
+        parity = compare(manifest, scratch, stage, request.image, request.mask, rule=request.rule)
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
@@ -263,11 +266,12 @@ def compare(
     image: Path | None = None,
     mask: Path | None = None,
     checkpoint: Path | None = None,
+    rule: MaskRule = AS_IT_SAYS,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
-        image, mask: photo to use instead of the bundled ones.
+        image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
         checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
@@ -284,6 +288,7 @@ def compare(
         "threads": worker_threads(),
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
+        "rule": asdict(rule),
     }
     report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
@@ -387,6 +392,7 @@ def verify(
     threads: int,
     image: str | None,
     mask: str | None,
+    rule: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report.
 
@@ -398,7 +404,12 @@ def verify(
     made = ExportSpec.from_dict(spec)
     recipe, options = made.recipe, made.options
     reference = load_reference(made)
-    scenes = recipe.scenes(options, Path(image) if image else None, Path(mask) if mask else None)
+    scenes = recipe.scenes(
+        options,
+        Path(image) if image else None,
+        Path(mask) if mask else None,
+        MaskRule(**(rule or {})),
+    )
 
     def announced(scene: Any) -> Any:
         report(f"comparing on {scene.name}")

@@ -1,8 +1,10 @@
 """``rethined-bench``: does an artifact meet the budget on a device, and how do we know?"""
 
+import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,9 @@ from rethined_export.benchmarks.baseline import read_baseline, regressions
 from rethined_export.benchmarks.profiles import Profile, load_profiles
 from rethined_export.benchmarks.runners import stand_in, unreachable
 from rethined_export.benchmarks.runners.types import Plan
-from rethined_export.benchmarks.timing import STATISTICS
+from rethined_export.benchmarks.timing import LEAST_PAIRS, STATISTICS
 from rethined_export.cli.common import (
-    choose,
+    check_threads,
     err,
     fail,
     out,
@@ -26,6 +28,8 @@ from rethined_export.cli.common import (
 )
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.jobs.parent import worker_threads
+from rethined_export.names import choose
+from rethined_export.output import prepare, write_text
 
 if TYPE_CHECKING:
     from rethined_export.benchmarks.calibration import Calibration
@@ -101,6 +105,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UnavailableError(f"{profile.name} cannot be reached: {reason}")
     _check_for(profile, options)
     on_device = profile.kind == "adb" and not stand_in(profile)
+    if options.threads is not None:
+        check_threads(options.threads, _cores(profile) if on_device else os.cpu_count() or 1)
+    plot = None if options.report is None else options.report.with_suffix(".png")
+    prepare([options.junit, options.markdown, options.report, plot, options.calibrate])
     threads = options.threads or (_cores(profile) if on_device else worker_threads())
     plan = Plan(threads, options.warmup, options.runs, tuple(options.tool))
     baseline = None if options.baseline is None else read_baseline(options.baseline)
@@ -122,6 +130,12 @@ def _check(options: Namespace) -> None:
     check_tools(options.tool)
     if options.compare and len(options.artifacts) != 2:
         raise UserError(f"--compare takes two artifacts, not {len(options.artifacts)}")
+    if options.compare and options.runs is not None and options.runs < LEAST_PAIRS:
+        raise UserError(
+            f"--runs {options.runs} are too few for --compare; use {LEAST_PAIRS} or more"
+        )
+    if options.report is not None and find_spec("matplotlib") is None:
+        raise UnavailableError("--report needs matplotlib: pip install 'rethined-export[bench]'")
 
 
 def _cores(profile: Profile) -> int:
@@ -198,15 +212,21 @@ def _measure(
         if options.profile:
             results = [profiled(result, plan, on_stage) for result in results]
     budget = f"{options.budget_ms:g} ms at {options.stat}"
-    if options.junit is not None:
-        options.junit.write_text(junit(profile, results))
-    if options.markdown is not None:
-        options.markdown.write_text(markdown(profile, results, budget))
-    if options.report is not None:
+
+    def report() -> None:
         with stages(err) as on_stage:
             write_report(
                 options.report, profile, results, options.budget_ms, options.stat, on_stage
             )
+
+    unwritten = _unwritten(
+        (options.junit, lambda: write_text(options.junit, junit(profile, results))),
+        (
+            options.markdown,
+            lambda: write_text(options.markdown, markdown(profile, results, budget)),
+        ),
+        (options.report, report),
+    )
     if options.json:
         entries = [result.to_dict() for result in results]
         print_json({"schema_version": SCHEMA_VERSION, "device": profile.id,
@@ -225,13 +245,28 @@ def _measure(
     for result in results:
         if result.failure:
             fail(f"{result.path}: {result.failure}")
-    failed = max(result.exit_code for result in results)
+    for failure in unwritten:
+        fail(str(failure))
+    codes = [result.exit_code for result in results] + [error.exit_code for error in unwritten]
+    failed = max(codes)
     over = any(result.verdict.answer == OVER for result in results)
     if baseline is not None:
         for path, why in regressions(results, baseline, options.max_regression):
             over = True
             fail(f"{path}: {why}")
     return failed or (OVER_BUDGET if over else 0)
+
+
+def _unwritten(*reports: tuple[Path | None, Callable[[], None]]) -> list[UserError]:
+    """Write the reports asked for; one that fails costs neither the others nor the table."""
+    failures = []
+    for path, write in reports:
+        try:
+            if path is not None:
+                write()
+        except UserError as error:
+            failures.append(error)
+    return failures
 
 
 def _check_format(artifact: Path, profile: Profile) -> None:
@@ -257,15 +292,21 @@ def _calibrate(options: Namespace, profile: Profile, plan: Plan) -> int:
         raise UserError(f"--calibrate needs wall times; {profile.id} is emulated here")
     with stages(err) as on_stage:
         made = calibrate(profile, options.artifacts, plan, on_stage)
-    options.calibrate.write_text(made.to_json())
+    unwritten = _unwritten(
+        (options.calibrate, lambda: write_text(options.calibrate, made.to_json()))
+    )
+    for failure in unwritten:
+        fail(str(failure))
     if options.json:
         print_json(asdict(made))
-        return 0
+        return UserError.exit_code if unwritten else 0
     rows = [("artifact", "ms", "G instructions", "ms a G")]
     for rates in made.rates.values():
         rows += [(p.artifact, f"{p.ms:.1f}", f"{p.instructions / 1e9:.3f}", f"{p.rate:.1f}")
                  for p in rates.points]  # fmt: skip
     print_table(rows)
+    if unwritten:
+        return UserError.exit_code
     say(out, f"medians of {profile.name}, one thread; written to {options.calibrate}")
     return 0
 

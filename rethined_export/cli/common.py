@@ -1,16 +1,20 @@
 """What the command lines share: parsing, messages, exit codes."""
 
 import argparse
-import difflib
+import codecs
+import io
 import json
 import math
 import os
+import platform
 import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -42,15 +46,44 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} ({self.prog} --help lists the options)")
 
 
+#: What the versions of decide how an artifact turns out or runs.
+_PACKAGES = (
+    "torch", "onnx", "onnxruntime", "onnxscript", "onnxsim", "litert-torch", "ai-edge-litert",
+    "coremltools", "tensorflow", "pillow", "opencv-python-headless",
+)  # fmt: skip
+
+
+class _Version(argparse.Action):
+    """Prints versions without importing anything, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: object) -> NoReturn:
+        print(f"{parser.prog} {_version('rethined-export')}")
+        print(f"python {platform.python_version()}")
+        for name in _PACKAGES:
+            print(f"{name} {_version(name)}")
+        parser.exit()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose help ends in examples."""
-    return _Parser(
+    made = _Parser(
         prog=name,
         description=textwrap.fill(description, 88),
         epilog=f"examples:\n{examples}",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=90),
         allow_abbrev=False,
     )
+    made.add_argument(
+        "--version", action=_Version, nargs=0, help="this program's version and the converters'"
+    )
+    return made
 
 
 def run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
@@ -58,15 +91,53 @@ def run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str]
 
     With ``--json`` a command that fails before it has results still prints a document.
     """
+    _open_streams()
+    _spell_in_any_encoding()
     try:
         try:
             return _run(command, arguments)
         finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; keep the interpreter from complaining about it at exit.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone
+        _silence_output()
+    except OSError as error:
+        _silence_output()
+        fail(f"cannot write to standard output: {error.strerror or error}")
+    return 1
+
+
+def _open_streams() -> None:
+    """Let nothing that is opened later pass for a standard stream that the caller closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+
+
+def _silence_output() -> None:
+    """Keep the interpreter from complaining at exit about what it could not write."""
+    with suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+
+
+#: What terminals of another encoding show instead.
+_SPELT = {"Δ": "diff", "×": "x", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "²": "^2"}
+
+
+def _spell_in_any_encoding() -> None:
+    """What a terminal's encoding lacks is spelt out; it must not end a command that went well."""
+    codecs.register_error("rethined", _spelt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="rethined")
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_SPELT.get(c, ascii(c)[1:-1]) for c in lacking), error.end
 
 
 def _run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
@@ -78,6 +149,7 @@ def _run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries; what concerns the user is said here
+            _check_folder()
             return command(arguments)
     except KeyboardInterrupt:
         message, code = "interrupted; nothing half-written was left", INTERRUPTED
@@ -97,6 +169,18 @@ def _run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str
     if "--json" in (sys.argv[1:] if arguments is None else arguments):
         print_json({"artifacts": [], "failure": message, "exit_code": code})
     return code
+
+
+def _check_folder() -> None:
+    """Libraries ask for the working directory, and fail in words of their own.
+
+    Raises:
+        UserError: it has been deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working directory has been deleted; change to another") from None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -146,18 +230,15 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         out.print("  ".join(cells).rstrip())
 
 
-def choose(option: str, value: str, known: Iterable[str]) -> str:
-    """Check a name against the known ones and suggest the nearest.
+def check_threads(threads: int, cores: int) -> None:
+    """Refuse more threads than a machine bears.
 
     Raises:
-        UserError: unknown.
+        UserError: over four for each core.
     """
-    names = list(known)
-    if value in names:
-        return value
-    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"{option} {value} is unknown; {hint}(available: {', '.join(names)})")
+    most = 4 * cores
+    if threads > most:
+        raise UserError(f"--threads {threads} is too many for {cores} cores; use {most} or fewer")
 
 
 @contextmanager

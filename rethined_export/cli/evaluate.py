@@ -4,9 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rethined_export.cli.common import choose, err, out, parser, plain, print_table, run, say
+from rethined_export.cli.common import err, fail, out, parser, plain, print_table, run, say
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
+from rethined_export.names import choose
+from rethined_export.output import prepare, write_text
 
 EXAMPLES = """\
   rethined-eval
@@ -27,6 +30,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     preset = choose("--preset", chosen.preset, PRESETS)
     if chosen.seed < 0:
         raise UserError(f"--seed {chosen.seed}; use 0 or more")
+    rule = mask_rule(chosen)
     if chosen.masks is not None and chosen.images is None:
         raise UserError("--masks goes with --images, the folder of the photos they belong to")
     try:
@@ -43,12 +47,13 @@ def _command(arguments: Sequence[str] | None) -> int:
     from rethined_export.recipes.rethined.options import RethinedOptions
     from rethined_export.spec import ExportSpec, load_reference
 
+    prepare(folders=[chosen.output])
     checkpoint = None if chosen.checkpoint is None else str(chosen.checkpoint)
     options = RethinedOptions(preset=preset)
     reference = load_reference(ExportSpec("rethined", "onnx", options, checkpoint=checkpoint))
     network_model = reference.model
     assert isinstance(network_model, Rethined)
-    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks)
+    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
@@ -67,13 +72,17 @@ def _command(arguments: Sequence[str] | None) -> int:
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
     document = to_json(whole, facts)
-    (chosen.output / "quality.json").write_text(document)
-    (chosen.output / "quality.md").write_text(to_markdown(whole, facts))
-    (chosen.output / "quality.html").write_text(to_html(whole, facts, pictures, crops.name))
-    plot(whole, chosen.output / "quality.png")
+    try:
+        write_text(chosen.output / "quality.json", document)
+        write_text(chosen.output / "quality.md", to_markdown(whole, facts))
+        write_text(chosen.output / "quality.html", to_html(whole, facts, pictures, crops.name))
+        plot(whole, chosen.output / "quality.png")
+        unwritten = ""
+    except (UserError, OSError) as error:  # the figures are worth more than their report
+        unwritten = str(error)
     if chosen.json:
         print(document, end="", flush=True)
-        return 0
+        return _told(unwritten)
     print_table(
         [("method", "side", "holes", "hole PSNR", "hole SSIM", "BPE", "texture", "ms")]
         + [
@@ -90,7 +99,16 @@ def _command(arguments: Sequence[str] | None) -> int:
             for s in whole.summaries
         ]
     )
-    say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+    if not unwritten:
+        say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+    return _told(unwritten)
+
+
+def _told(unwritten: str) -> int:
+    """The exit code, and the reason where a report could not be written."""
+    if unwritten:
+        fail(unwritten)
+        return UserError.exit_code
     return 0
 
 
@@ -110,7 +128,8 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--images", type=Path, metavar="DIR",
         help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
     options.add_argument("--masks", type=Path, metavar="DIR",
-        help="masks by the photos' names, white = hole; default: generated")  # fmt: skip
+        help="masks by the photos' names, one colour on black; default: generated")  # fmt: skip
+    add_mask_options(options)
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of generated holes")
     options.add_argument("--output", type=Path, default=Path("build/quality"), metavar="DIR",
         help="for quality.json, .md, .html, .png and crops/")  # fmt: skip

@@ -23,9 +23,10 @@ from rethined_export.cli.common import (
     say,
     stages,
 )
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UserError
+from rethined_export.names import choose
 from rethined_export.recipes import RECIPES, recipe, recognisers
-from rethined_export.recipes.options import choose
 
 if TYPE_CHECKING:
     from rethined_export.export import Exported, ExportRequest
@@ -71,6 +72,7 @@ def _parser(model: str) -> ArgumentParser:
     add("--image", type=Path, metavar="FILE",
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
     add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
+    add_mask_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
     add("--overwrite", action="store_true", help="replace artifacts that exist")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -163,12 +165,13 @@ def _request(options: Namespace) -> ExportRequest:
     from rethined_export.export import ExportRequest
     from rethined_export.spec import ExportSpec, load_reference
 
+    rule = mask_rule(options)
     targets = _targets(options.target or ["all"])
     chosen = recipe(options.model)
     own = chosen.options.read(options)
     _check_weights(options, chosen, own)
     if options.image is not None:
-        next(iter(chosen.scenes(own, options.image, options.mask)))
+        next(iter(chosen.scenes(own, options.image, options.mask, rule)))
     checkpoint = None if options.checkpoint is None else str(options.checkpoint.absolute())
     specs = tuple(
         ExportSpec(
@@ -195,6 +198,7 @@ def _request(options: Namespace) -> ExportRequest:
         verify=not options.no_verify,
         image=options.image,
         mask=options.mask,
+        rule=rule,
         overwrite=options.overwrite,
     )
 

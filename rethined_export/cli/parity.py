@@ -14,6 +14,7 @@ from rethined_export.cli.common import (
     run,
     stages,
 )
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import OperatorError, ParityError, UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
@@ -42,6 +43,7 @@ def _parser() -> ArgumentParser:
     add("--image", type=Path, metavar="FILE",
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
     add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
+    add_mask_options(made)
     add("--checkpoint", type=Path, metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
     add("--ignore-hash", action="store_true", help="measure a file the manifest did not sign")
@@ -112,7 +114,15 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
     def stage(text: str) -> None:
         on_stage(artifact.name, text)
 
-    parity = compare(manifest, artifact, stage, options.image, options.mask, options.checkpoint)
+    parity = compare(
+        manifest,
+        artifact,
+        stage,
+        options.image,
+        options.mask,
+        options.checkpoint,
+        mask_rule(options),
+    )
     entry["operators"] = manifest.operators
     if found != manifest.sha256:
         entry["operators"] = dict(converter(target).count_operators(artifact))

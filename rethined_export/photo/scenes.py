@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,10 +14,13 @@ from torch import Tensor
 
 from rethined_export.errors import UserError
 from rethined_export.photo.files import read_mask, read_photo
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
+from rethined_export.photo.resampling import touched
 from rethined_export.photo.window import Window
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
 Bools = npt.NDArray[np.bool_]
+_T = TypeVar("_T", bound=np.generic)
 
 #: Bundled photos and the share of the image their masks cover.
 DEFAULT_SCENES = (("astronaut", 0.05), ("coffee", 0.15), ("rocket", 0.30), ("hubble", 0.50))
@@ -66,13 +69,16 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
         yield Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
-def user_scene(image: Path, mask: Path, window: Window) -> Scene:
+def user_scene(image: Path, mask: Path, window: Window, rule: MaskRule = AS_IT_SAYS) -> Scene:
     """A user's photo and mask, cut to the middle in the window's shape and resized to it.
+
+    Args:
+        rule: how to read the mask.
 
     Raises:
         UserError: unreadable, of different sizes, or no hole, or nothing but hole, in the middle.
     """
-    photo, hole = read_photo(image), read_mask(mask).hole
+    photo, hole = read_photo(image), read_mask(mask, rule).hole
     if photo.pixels.shape[:2] != hole.shape:
         raise UserError(
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "
@@ -85,14 +91,16 @@ def user_scene(image: Path, mask: Path, window: Window) -> Scene:
 def middle_hole(path: Path, hole: Bools, window: Window) -> Bools:
     """The middle of a mask ``[H, W]`` in the shape of a window, resized to it.
 
+    A pixel that covers any part of a hole is hole, so that lines one pixel wide stay.
+
     Raises:
         UserError: it has no hole, or nothing but hole; ``path`` is named.
     """
-    small = _middle(hole.astype(np.uint8), window, cv2.INTER_NEAREST) > 0
+    small = touched(_middle(hole, window), window)
     if not small.any() or small.all():
         state = "no hole" if not small.any() else "nothing but hole"
         raise UserError(f"{path} has {state} in its middle square; there is nothing to compare")
-    return np.asarray(small, np.bool_)
+    return small
 
 
 def middle(pixels: Pixels, window: Window) -> npt.NDArray[np.float32]:
@@ -104,7 +112,7 @@ def middle(pixels: Pixels, window: Window) -> npt.NDArray[np.float32]:
     Returns:
         RGB ``[1, 3, height, width]`` in [0, 1].
     """
-    small = _middle(_to_rgb(pixels), window, cv2.INTER_LANCZOS4)
+    small = _resized(_to_rgb(pixels), window)
     values = small.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
@@ -142,17 +150,21 @@ def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def _middle(pixels: Pixels, window: Window, method: int) -> Pixels:
-    """The largest middle part of the window's shape, resized; shrinking averages: no aliases."""
+def _resized(pixels: Pixels, window: Window) -> Pixels:
+    """The middle at the window's size; shrinking averages, so that texture does not alias."""
+    part = _middle(pixels, window)
+    method = cv2.INTER_AREA if len(part) > window.height else cv2.INTER_LANCZOS4
+    made = cv2.resize(part, (window.width, window.height), interpolation=method)
+    return np.asarray(made, pixels.dtype)
+
+
+def _middle(pixels: npt.NDArray[_T], window: Window) -> npt.NDArray[_T]:
+    """The largest middle part of ``[H, W, …]`` that has the window's shape."""
     height, width = pixels.shape[:2]
     tall = min(height, width * window.height // window.width)
     wide = min(width, height * window.width // window.height)
     top, left = (height - tall) // 2, (width - wide) // 2
-    part = pixels[top : top + tall, left : left + wide]
-    if tall > window.height and method != cv2.INTER_NEAREST:
-        method = cv2.INTER_AREA
-    made = cv2.resize(part, (window.width, window.height), interpolation=method)
-    return np.asarray(made, pixels.dtype)
+    return pixels[top : top + tall, left : left + wide]
 
 
 def _to_rgb(pixels: Pixels) -> Pixels:

@@ -15,6 +15,7 @@ from rethined_export.models.rethined.config import LOW_RESOLUTION
 from rethined_export.models.rethined.training.images import SUFFIXES
 from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
 from rethined_export.photo.files import read_mask, read_photo
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import middle, middle_hole, photo_path
 from rethined_export.photo.window import Window
 
@@ -48,10 +49,11 @@ class Case:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Photos, and a mask for each where the set brings its own."""
+    """Photos, and a mask for each where the set brings its own, read by a rule."""
 
     photos: tuple[Path, ...]
     masks: tuple[Path, ...] | None
+    rule: MaskRule = AS_IT_SAYS
 
     def cases(self, side: int, seed: int) -> Iterator[Case]:
         """Every photo under a thick and a thin hole of the seed, or under its own."""
@@ -62,7 +64,8 @@ class TestSet:
             enlarged = side / min(pixels.shape[:2])
             if self.masks is not None:
                 path = self.masks[number]
-                given = middle_hole(path, read_mask(path).hole, Window.square(side))
+                marked = read_mask(path, self.rule).hole
+                given = middle_hole(path, marked, Window.square(side))
                 yield Case(photo.stem, "given", image, _tensor(given), enlarged)
                 continue
             for kind, widths in KINDS.items():
@@ -77,11 +80,12 @@ def bundled() -> TestSet:
     return TestSet(tuple(photo_path(name) for name in BUNDLED), None)
 
 
-def folder(images: Path, masks: Path | None) -> TestSet:
+def folder(images: Path, masks: Path | None, rule: MaskRule = AS_IT_SAYS) -> TestSet:
     """Photos of a folder; with ``images`` and ``masks`` in it, as DF8K-Inpainting has, those.
 
     Args:
-        masks: folder of masks with the photos' names, white = hole; None generates them.
+        masks: folder of masks with the photos' names; None generates them.
+        rule: how to read them.
 
     Raises:
         UserError: no photo, or a photo without a mask.
@@ -94,7 +98,7 @@ def folder(images: Path, masks: Path | None) -> TestSet:
     named = {path.stem: path for path in _pictures(masks)}
     if lacking := [photo.name for photo in photos if photo.stem not in named]:
         raise UserError(f"{masks} has no mask for {', '.join(lacking[:5])} ({len(lacking)} in all)")
-    return TestSet(photos, tuple(named[photo.stem] for photo in photos))
+    return TestSet(photos, tuple(named[photo.stem] for photo in photos), rule)
 
 
 def _pictures(path: Path) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
-from rethined_export.recipes.options import choose
+from rethined_export.names import choose
 from rethined_export.recipes.types import Recipe
 
 #: Where each model's ``RECIPE`` lives; the first is the default.

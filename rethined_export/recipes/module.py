@@ -21,6 +21,7 @@ from rethined_export.errors import UserError
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
 from rethined_export.parity.tensors import Inputs, TensorJudge, given_inputs, random_inputs
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.window import Window
 from rethined_export.recipes.options import Options, option
 from rethined_export.recipes.reference import hash_tensors
@@ -243,11 +244,15 @@ class ModuleRecipe(Recipe[ModuleOptions]):
             return run_program(Named(model), inputs, names, images)
 
     def scenes(
-        self, options: ModuleOptions, image: Path | None, mask: Path | None
+        self,
+        options: ModuleOptions,
+        image: Path | None,
+        mask: Path | None,
+        rule: MaskRule = AS_IT_SAYS,
     ) -> Iterator[Any]:
         """Photos for an inpainter; else random inputs, and the given ones."""
         if options.inpaints:
-            yield from super().scenes(options, image, mask)
+            yield from super().scenes(options, image, mask, rule)
             return
         if image is not None:
             raise UserError("--image and --mask are for modules that take image and mask")

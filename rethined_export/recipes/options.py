@@ -7,13 +7,13 @@ Each recipe has a frozen dataclass of them, a subclass of :class:`Options` whose
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
 from rethined_export.errors import UserError
+from rethined_export.names import choose
 from rethined_export.photo.window import Window
 
 _SETTING = "setting"
@@ -161,20 +161,6 @@ def _chosen(kind: type[Options]) -> list[dataclasses.Field[Any]]:
 def flag(field: str) -> str:
     """``hole_budget`` → ``--hole-budget``."""
     return "--" + field.replace("_", "-")
-
-
-def choose(option: str, value: str, known: Iterable[str]) -> str:
-    """Check a name against the known ones and suggest the nearest.
-
-    Raises:
-        UserError: unknown.
-    """
-    names = list(known)
-    if value in names:
-        return value
-    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"{option} {value} is unknown; {hint}(available: {', '.join(names)})")
 
 
 def whole_number(option: str, least: int, most: int) -> Callable[[str], int]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from rethined_export.converters.types import Array, Program, Runner, TensorInfo
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import default_scenes, user_scene
 from rethined_export.photo.window import Window
 from rethined_export.recipes.options import Options
@@ -162,14 +163,19 @@ class Recipe(ABC, Generic[O]):
 
         return ImageJudge(plain, precise, self.caller(options, programs))
 
-    def scenes(self, options: O, image: Path | None, mask: Path | None) -> Iterator[Any]:
+    def scenes(
+        self, options: O, image: Path | None, mask: Path | None, rule: MaskRule = AS_IT_SAYS
+    ) -> Iterator[Any]:
         """What the judge compares on: the bundled photos, or the user's.
+
+        Args:
+            rule: how to read the user's mask.
 
         Raises:
             UserError: the user's cannot be used.
         """
         if image is not None and mask is not None:
-            return iter([user_scene(image, mask, options.window)])
+            return iter([user_scene(image, mask, options.window, rule)])
         return default_scenes(options.window, partial(self.bears, options))
 
     def bears(self, options: O, hole: Bools) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rethined_export.benchmarks import timing
 from rethined_export.benchmarks.verdict import judge
+from rethined_export.errors import UserError
 
 
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=200))
@@ -73,3 +74,28 @@ def test_paired_ratio_sees_through_shared_noise() -> None:
 )
 def test_verdicts(milliseconds, provenance, unsteady, said) -> None:
     assert str(judge(milliseconds, 30.0, provenance, unsteady=unsteady)) == said
+
+
+@pytest.mark.parametrize("runs", [6, 7, 20, 60])
+def test_a_thing_compared_with_itself_is_seldom_different(runs: int) -> None:
+    """At most one time in twenty, plus three standard deviations of 2000 tries (1.5 %)."""
+    random = np.random.default_rng(runs)
+    excluded = 0
+    for _ in range(2000):
+        one, other = random.lognormal(0, 0.3, (2, runs))
+        ratio, low, high = timing.paired_ratio(one, other)
+        assert low <= ratio <= high
+        excluded += not low <= 1 <= high
+    assert excluded / 2000 < 0.065
+
+
+def test_few_runs_cannot_be_compared() -> None:
+    with pytest.raises(UserError, match="5 runs of each are too few"):
+        timing.paired_ratio(np.ones(5), np.ones(5))
+
+
+def test_some_runs_are_made_however_long_they_take() -> None:
+    long_ago = -1e9
+    assert timing.enough(1, long_ago, None)
+    assert not timing.enough(5, long_ago, None, least=6)
+    assert timing.enough(6, long_ago, None, least=6)

@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 import pytest
 from commands import refusal
 
+from rethined_export.cli import bench
 from rethined_export.cli.bench import main
 from rethined_export.cli.export import main as export
+from rethined_export.errors import UserError
 from tests.copies import copied
 
 Capture = pytest.CaptureFixture[str]
@@ -54,7 +56,9 @@ def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: C
     (low,) = tmp_path.glob("*-low10-*.onnx")
     (patch,) = tmp_path.glob("*-patch-*.onnx")
     capsys.readouterr()
-    assert main([str(low), str(onnx_512), *QUICK, "--compare", "--json"]) == 0
+    assert (
+        main([str(low), str(onnx_512), "--runs", "6", "--warmup", "1", "--compare", "--json"]) == 0
+    )
     made = json.loads(capsys.readouterr().out)
     assert made["interval_95"][0] <= made["ratio"] <= made["interval_95"][1]
     assert main([str(patch), *QUICK]) == 2
@@ -111,3 +115,44 @@ def test_artifacts_that_are_not_there(tmp_path: Path, capsys: Capture) -> None:
     assert "is not an artifact; expected" in refusal(main, [tmp_path / "a.ncnn"], capsys)
     (tmp_path / "a.mlpackage").mkdir()
     assert "runs onnx, tflite" in refusal(main, [tmp_path / "a.mlpackage"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--threads", "9999"], "--threads 9999 is too many for"),
+        (["--junit", "/proc/bench.xml"], "cannot write /proc/bench.xml"),
+        (["--markdown", "/proc/deep/bench.md"], "cannot write /proc/deep/bench.md"),
+        (["--report", "/proc/bench.html"], "cannot write /proc/bench.html"),
+        (["--calibrate", "/proc/rates.json"], "cannot write /proc/rates.json"),
+        (["--junit", "/tmp"], "/tmp is a directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_work(
+    options: list[str], said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "model.onnx").write_text("nothing that runs")
+    assert said in refusal(main, [tmp_path / "model.onnx", *options], capsys)
+
+
+def test_too_few_runs_to_compare(tmp_path: Path, capsys: Capture) -> None:
+    options = ["--compare", "--runs", "5", "a.onnx", "b.onnx"]
+    assert "--runs 5 are too few for --compare; use 6 or more" in refusal(main, options, capsys)
+
+
+def test_a_report_that_fails_costs_neither_table_nor_the_other_reports(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: Path, text: str) -> None:
+        if path.suffix == ".xml":
+            raise UserError(f"cannot write {path}: No space left on device")
+        path.write_text(text)
+
+    monkeypatch.setattr(bench, "write_text", full_disk)
+    (tmp_path / "model.onnx").write_text("nothing that runs")
+    options = ["--junit", str(tmp_path / "new" / "x.xml"), "--markdown", str(tmp_path / "x.md")]
+    assert main([str(tmp_path / "model.onnx"), *options]) >= 1
+    captured = capsys.readouterr()
+    assert "model.onnx" in captured.out and "verdict" in captured.out
+    assert "No space left on device" in captured.err
+    assert "model.onnx" in (tmp_path / "x.md").read_text()

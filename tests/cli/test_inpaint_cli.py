@@ -1,7 +1,12 @@
 """rethined-inpaint: what it refuses, what it writes, and that nothing is left behind."""
 
+import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +108,9 @@ def test_unreadable_files(
     [
         (lambda hole: mask(hole, 32, 64), "the mask is 64x32 but the photo is 64x64"),
         (lambda hole: save_image(hole, np.full((64, 64), 255, np.uint8)), "nothing to copy from"),
-        (lambda hole: mask(hole, value=1), "highest value is 1 of 255"),
+        (lambda hole: photo(hole), "looks like a picture, not a mask"),
     ],
-    ids=["sizes", "all hole", "saved as 0 and 1"],
+    ids=["sizes", "all hole", "a photo"],
 )
 def test_unusable_masks(change: Any, said: str, files: list[Path], capsys: Capture) -> None:
     change(files[1])
@@ -198,16 +203,170 @@ def test_empty_mask_returns_the_photo(files: list[Path], capsys: Capture) -> Non
 
 
 @pytest.mark.usefixtures("no_worker")
-def test_grey_mask_states_the_threshold(files: list[Path], capsys: Capture) -> None:
+def test_soft_mask_states_the_threshold(files: list[Path], capsys: Capture) -> None:
     hole = np.zeros((64, 64), np.uint8)
-    hole[8:16, 8:16], hole[32:40, 32:40] = 128, 127
+    hole[8:16, 8:40], hole[16, 8:40], hole[17, 8:40] = 255, 128, 127
     save_image(files[1], hole)
     assert main(options(files)) == 0
-    assert "128 grey pixels" in (notes := capsys.readouterr().err)
-    assert "128 of 255" in notes
+    assert "mask.png has 64 grey pixels" in (notes := capsys.readouterr().err)
+    assert "white on black, its edges from 128 of 255" in notes
     changed = (pixels(files[2]) != pixels(files[0])).any(axis=2)
-    assert changed[hole == 128].any()
-    assert not changed[hole != 128].any()
+    assert changed[hole >= 128].mean() > 0.9
+    assert not changed[hole < 128].any()
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize(
+    ("colour", "added", "said"),
+    [
+        ((255, 0, 0), [], "(255, 0, 0) on black"),
+        ((128, 0, 0), [], "(128, 0, 0) on black"),
+        ((1, 1, 1), [], "grey 1 on black"),
+        ((0, 0, 9), ["--mask-threshold", "9"], "at least 9 of 255 is hole"),
+        ((9, 0, 200), ["--mask-channel", "blue"], "blue channel: grey 200 on black"),
+    ],
+)
+def test_masks_that_are_not_white(
+    colour: tuple[int, ...], added: list[str], said: str, files: list[Path], capsys: Capture
+) -> None:
+    hole = pixels(files[1]) > 0
+    save_image(files[1], (hole[..., None] * np.array(colour)).astype(np.uint8))
+    assert main([*options(files), *added, "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert told["mask"]["rule"] == said and said in captured.err
+    assert told["mask"]["hole_pixels"] == hole.sum()
+    changed = (pixels(files[2]) != pixels(files[0])).any(axis=2)
+    assert changed[hole].mean() > 0.9 and not changed[~hole].any()
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_inverted_mask(files: list[Path], capsys: Capture) -> None:
+    assert main([*options(files), "--mask-invert"]) == 0
+    assert "the hole is 94% of the photo" in capsys.readouterr().err
+    known = pixels(files[1]) > 0
+    assert np.array_equal(pixels(files[2])[known], pixels(files[0])[known])
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (["--mask-threshold", "0"], "--mask-threshold 0; use a whole number from 1 to 255"),
+        (["--mask-threshold", "256"], "--mask-threshold 256"),
+        (["--mask-threshold", "half"], "--mask-threshold half"),
+        (["--mask-channel", "rad"], "did you mean red?"),
+        (["--mask-channel", "alpha"], "no alpha channel"),
+    ],
+)
+def test_unusable_mask_options(
+    added: list[str], said: str, files: list[Path], capsys: Capture
+) -> None:
+    assert said in refusal(main, [*options(files), *added], capsys)
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_json_tells_what_was_read_and_what_is_lost(files: list[Path], capsys: Capture) -> None:
+    Image.open(files[0]).save(files[0].with_suffix(".gif"), save_all=True, append_images=[
+        Image.new("RGB", (64, 64))], comment=b"hello")  # fmt: skip
+    files[0] = files[0].with_suffix(".gif")
+    files[2] = files[2].with_suffix(".bmp")
+    assert main([*options(files), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["photo"] == {
+        "path": str(files[0]), "height": 64, "width": 64, "channels": 3, "bits": 8, "frames": 2,
+    }  # fmt: skip
+    assert told["mask"]["hole_share"] == 1 / 16 and not told["mask"]["empty"]
+    assert told["crop"] == {"top": 0, "left": 0, "height": 64, "width": 64}
+    assert told["lost"] == ["the comment"]
+    assert "photo.gif holds 2 pictures; the first is filled and written" in told["notes"]
+    assert told["output"] == str(files[2]) and told["exit_code"] == 0
+
+
+def test_an_empty_hole_is_said_loudly(files: list[Path], capsys: Capture) -> None:
+    save_image(files[1], np.zeros((64, 64), np.uint8))
+    assert main([*options(files), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "WARNING: mask.png marks no hole (all black), so NOTHING is filled" in captured.err
+    told = json.loads(captured.out)
+    assert told["mask"]["empty"] and told["crop"] is None
+    assert any("NOTHING is filled" in note for note in told["notes"])
+    assert main([*options(files), "--overwrite"]) == 0
+    assert "(unchanged: the mask marks no hole)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_overwrite_keeps_permissions_and_links(files: list[Path]) -> None:
+    real = files[2].with_name("real.png")
+    real.write_text("old")
+    real.chmod(0o600)
+    files[2].symlink_to(real)
+    assert main([*options(files), "--overwrite"]) == 0
+    assert files[2].is_symlink() and files[2].readlink() == real
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert pixels(real).shape == (64, 64, 3)
+    assert sorted(file.name for file in real.parent.iterdir()) == ["filled.png", "real.png"]
+
+
+# --- Streams and places --------------------------------------------------------------------------
+
+
+def finished(command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """A shell's command line, ``$RUN`` being the command."""
+    code = "from rethined_export.cli.inpaint import main; raise SystemExit(main())"
+    environment = {**os.environ, "RUN": shlex.join([sys.executable, "-c", code])}
+    line = command.replace("$RUN", environment["RUN"])
+    return subprocess.run(line, shell=True, capture_output=True, check=False, **options)
+
+
+@pytest.fixture
+def unchanged(files: list[Path]) -> str:
+    """A command line that needs no model."""
+    save_image(files[1], np.zeros((64, 64), np.uint8))
+    return f"$RUN {shlex.join(options(files))}"
+
+
+def test_full_standard_output(unchanged: str, files: list[Path]) -> None:
+    done = finished(f"{unchanged} > /dev/full")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"No space left on device" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str, unchanged: str, files: list[Path]) -> None:
+    done = finished(f"{unchanged} {closed}")
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert np.array_equal(pixels(files[2]), pixels(files[0]))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_terminals_of_another_encoding(encoding: str, unchanged: str, files: list[Path]) -> None:
+    done = finished(
+        unchanged.replace("filled.png", "gefüllt-Δ.png"),
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "diff.png" in done.stdout.decode(encoding)
+    assert (files[2].parent / "gefüllt-Δ.png").exists()
+
+
+def test_deleted_working_directory(unchanged: str, tmp_path: Path) -> None:
+    gone_folder = tmp_path / "gone"
+    gone_folder.mkdir()
+    done = finished(f"cd {gone_folder} && rmdir {gone_folder} && {unchanged}")
+    assert done.returncode == 2
+    assert b"the working directory has been deleted" in done.stderr.splitlines()[-1]
+
+
+def test_version(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    told = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert told["rethined-inpaint"] == metadata.version("rethined-export")
+    assert told["torch"] == metadata.version("torch")
+    assert {"onnx", "onnxruntime", "litert-torch", "ai-edge-litert", "coremltools"} <= set(told)
 
 
 @pytest.mark.usefixtures("no_worker")

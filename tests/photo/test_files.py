@@ -1,6 +1,9 @@
 """Photos and masks: what is read, what is written, and how bad files are refused."""
 
+import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from rethined_export import errors
 from rethined_export.errors import UserError
+from rethined_export.photo import opening
 from rethined_export.photo.files import (
     Photo,
     check_output,
@@ -258,74 +262,38 @@ def test_truncated_16_bit(tmp_path, ending):
     refuses(path, "damaged or cut short")
 
 
-def test_decompression_bomb(tmp_path, monkeypatch):
-    path = saved(tmp_path / "in.png", Image.new("L", (100, 100)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
-    refuses(path, "million pixels")
+def claiming(width: int, height: int) -> bytes:
+    """A small PNG that says it is large."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    struct.pack_into(">II", data, 16, width, height)
+    struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def test_a_small_file_may_not_claim_all_memory(tmp_path):
+    path = tmp_path / "in.png"
+    path.write_bytes(claiming(40000, 30000))
+    refuses(path, "1200 million pixels (40000x30000)", "made to fill the memory")
+
+
+def test_a_photo_larger_than_the_free_memory(tmp_path, monkeypatch):
+    path = saved(tmp_path / "in.png", Image.new("RGB", (100, 100)))
+    monkeypatch.setattr(opening, "_room", lambda: 100_000)
+    refuses(path, "which take 0.0 GB to read", "memory are free")
+
+
+def test_phones_make_200_million_pixels(tmp_path):
+    """Read on, though its pixels are missing: the size alone is no reason to refuse."""
+    path = tmp_path / "in.png"
+    path.write_bytes(claiming(16320, 12240) + bytes(4_000_000))
+    refuses(path, "damaged or cut short")
 
 
 def test_32_bit_pixels(tmp_path):
-    refuses(saved(tmp_path / "in.tif", Image.new("F", (4, 4))), "32-bit")
-
-
-# --- Masks ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA"])
-def test_mask_of_any_mode(tmp_path, mode):
-    hole = noise(9, 6) > 128
-    picture = Image.fromarray((hole * 255).astype(np.uint8)).convert(mode)
-    if mode in ("LA", "RGBA"):
-        picture.putalpha(Image.fromarray(noise(9, 6)))  # which says nothing about the hole
-    mask = read_mask(saved(tmp_path / "mask.png", picture))
-    assert mask.hole.dtype == np.bool_
-    assert np.array_equal(mask.hole, hole)
-    assert mask.grey == 0
-
-
-def test_mask_threshold_and_greys(tmp_path):
-    path = saved(tmp_path / "m.png", Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)))
-    assert read_mask(path).hole.tolist() == [[False, False, True, True]]
-    assert read_mask(path).grey == 2
-    assert read_mask(path, threshold=127).hole.tolist() == [[False, True, True, True]]
-
-
-def test_mask_of_16_bits(tmp_path):
-    values = np.array([[0, 127 * 257, 128 * 257, 65535]], np.uint16)
-    for channels in (1, 3):
-        write_photo(Photo(np.repeat(values[..., None], channels, 2)), tmp_path / "m.png")
-        mask = read_mask(tmp_path / "m.png")
-        assert mask.hole.tolist() == [[False, False, True, True]]
-        assert mask.grey == 2
-
-
-def test_mask_colours_count_by_luminance(tmp_path):
-    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    path = saved(tmp_path / "mask.png", Image.fromarray(pixels))
-    assert read_mask(path).hole.tolist() == [[False, True, False]]
-
-
-def test_mask_is_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    picture = Image.fromarray(np.array([[255, 0, 0]], np.uint8))
-    path = saved(tmp_path / "mask.png", picture, exif=exif)
-    assert read_mask(path).hole.tolist() == [[True], [False], [False]]
-
-
-def test_mask_saved_as_0_and_1(tmp_path):
-    pixels = np.array([[0, 1, 1]], np.uint8)
-    with pytest.raises(UserError, match="highest value is 1 of 255"):
-        read_mask(saved(tmp_path / "mask.png", Image.fromarray(pixels)))
-    write_photo(Photo(pixels[..., None].astype(np.uint16) * 255), tmp_path / "mask16.png")
-    with pytest.raises(UserError, match="highest value is 255 of 65535"):
-        read_mask(tmp_path / "mask16.png")
-
-
-def test_black_mask_is_an_empty_hole(tmp_path):
-    mask = read_mask(saved(tmp_path / "mask.png", Image.new("L", (3, 2))))
-    assert not mask.hole.any()
-    assert mask.grey == 0
+    with pytest.raises(UserError, match="32-bit"):
+        read_photo(saved(tmp_path / "in.tif", Image.new("F", (4, 4))))
 
 
 # --- Files that cannot be written ----------------------------------------------------------------
@@ -379,6 +347,16 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_photo(Photo(noise(4, 4, 3)), tmp_path / "out.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_replaced_keeps_its_permissions_and_a_link_stays_one(tmp_path):
+    (tmp_path / "real.png").write_bytes(b"old")
+    (tmp_path / "real.png").chmod(0o640)
+    (tmp_path / "link.png").symlink_to("real.png")
+    write_photo(Photo(noise(4, 4, 3)), tmp_path / "link.png")
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").stat().st_mode & 0o777 == 0o640
+    assert read_photo(tmp_path / "real.png").width == 4
 
 
 def test_a_size_the_format_cannot_hold(tmp_path):

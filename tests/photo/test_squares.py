@@ -1,5 +1,6 @@
 """The crop around a hole, and that nothing but the hole changes."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_known_pixels_and_alpha_stay_and_the_hole_is_filled(case):
     assert fill.mask.shape == (1, 1, SIDE, SIDE) and fill.mask.dtype == np.float32
     assert fill.image.min() >= 0 and fill.image.max() <= 1
     assert set(np.unique(fill.mask)) == {0.0, 1.0}
-    if choose_crop(hole, SIDE).side == SIDE:  # otherwise the edge of the hole is blended
+    if choose_crop(hole, SIDE).size == (SIDE, SIDE):  # otherwise the edge of the hole is blended
         filled = result.pixels[hole][:, : photo.colours]
         assert np.all(filled == round(min(max(value, 0), 1) * photo.full))
 
@@ -105,7 +106,7 @@ def test_a_native_crop_sees_the_pixels_and_lands_where_it_was_cut(data):
     result = inpaint(photo, hole, fill, SIDE)
 
     crop = choose_crop(hole, SIDE)
-    assert crop.side == SIDE
+    assert crop.size == (SIDE, SIDE)
     if height >= SIDE:
         assert 0 <= crop.top <= top and top + tall <= crop.top + SIDE <= height
     assert 0 <= crop.left <= left and left + wide <= crop.left + SIDE <= width
@@ -142,22 +143,30 @@ def test_16_bits_reach_the_fill_and_come_back():
     assert np.array_equal(result.pixels, photo.pixels)
 
 
+def test_colours_multiplied_by_alpha_stay_below_it():
+    pixels = np.full((SIDE, SIDE, 4), 40, np.uint8)
+    hole = hole_at(SIDE, SIDE, (3, 3, 2, 2))
+    result = inpaint(Photo(pixels, alpha="premultiplied"), hole, Recorder(1.0), SIDE)
+    assert np.array_equal(result.pixels, pixels)
+    assert inpaint(Photo(pixels), hole, Recorder(1.0), SIDE).pixels.max() == 255
+
+
 # --- Which crop ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("height", "width", "boxes", "crop"),
     [
-        (100, 100, [(50, 50, 1, 1)], Crop(42, 42, 16)),
-        (100, 100, [(0, 0, 1, 1)], Crop(0, 0, 16)),
-        (100, 100, [(99, 99, 1, 1)], Crop(84, 84, 16)),
-        (100, 100, [(40, 40, 8, 2)], Crop(36, 33, 16)),  # the largest hole at native resolution
-        (100, 100, [(40, 40, 9, 9)], Crop(35, 35, 18)),
-        (100, 100, [(0, 0, 1, 1), (99, 99, 1, 1)], Crop(0, 0, 100)),  # far apart
-        (100, 60, [(10, 0, 60, 60)], Crop(0, -20, 100)),
-        (3, 2000, [(1, 1000, 1, 1)], Crop(-6, 992, 16)),
-        (3, 2000, [(0, 0, 2, 2000)], Crop(-998, 0, 2000)),
-        (10, 12, [(0, 0, 1, 1)], Crop(-1, 0, 12)),  # smaller than the model's side
+        (100, 100, [(50, 50, 1, 1)], Crop(42, 42, 16, 16)),
+        (100, 100, [(0, 0, 1, 1)], Crop(0, 0, 16, 16)),
+        (100, 100, [(99, 99, 1, 1)], Crop(84, 84, 16, 16)),
+        (100, 100, [(40, 40, 8, 2)], Crop(36, 33, 16, 16)),  # the largest hole at native resolution
+        (100, 100, [(40, 40, 9, 9)], Crop(35, 35, 18, 18)),
+        (100, 100, [(0, 0, 1, 1), (99, 99, 1, 1)], Crop(0, 0, 100, 100)),  # far apart
+        (100, 60, [(10, 0, 60, 60)], Crop(0, -20, 100, 100)),
+        (3, 2000, [(1, 1000, 1, 1)], Crop(-6, 992, 16, 16)),
+        (3, 2000, [(0, 0, 2, 2000)], Crop(-998, 0, 2000, 2000)),
+        (10, 12, [(0, 0, 1, 1)], Crop(-1, 0, 12, 12)),  # smaller than the model's side
     ],
 )
 def test_choose_crop(height, width, boxes, crop):
@@ -237,6 +246,104 @@ def test_a_hole_everywhere_after_shrinking_is_refused():
     hole[::2] = True
     with pytest.raises(UserError, match="no pixel to copy from"):
         inpaint(Photo(noise(64, 64, 3)), hole, Recorder(), SIDE)
+
+
+def test_the_seam_of_a_shrunk_crop_grows_out_of_the_photo():
+    """White fill on a black photo: the first hole pixels are dark, those further in are white."""
+    photo, hole = Photo(np.zeros((160, 160, 4), np.uint8)), hole_at(160, 160, (40, 40, 80, 80))
+    result = inpaint(photo, hole, Recorder(1.0), SIDE)
+    assert choose_crop(hole, SIDE).height == 10 * SIDE
+    along = result.pixels[80, 40:120, 0].astype(int)
+    assert along[0] < 40 and along[19] == 255  # ten photo pixels a model pixel
+    assert np.all(np.diff(along[:20]) >= 0)
+    assert result.pixels[~hole].tobytes() == photo.pixels[~hole].tobytes()
+    assert not result.pixels[..., 3].any()
+
+
+def test_nothing_is_blended_where_nothing_is_resampled():
+    photo, hole = Photo(np.zeros((40, 40, 3), np.uint8)), hole_at(40, 40, (10, 10, 8, 8))
+    assert np.all(inpaint(photo, hole, Recorder(1.0), SIDE).pixels[hole] == 255)
+
+
+# --- Windows that are not square, and long photos -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "boxes", "crop"),
+    [
+        ((100, 200), [(50, 50, 1, 1)], Crop(42, 38, 16, 24)),
+        ((100, 200), [(0, 190, 1, 10)], Crop(0, 176, 16, 24)),
+        ((100, 200), [(40, 40, 8, 12)], Crop(36, 34, 16, 24)),  # the largest at native resolution
+        ((100, 200), [(40, 40, 9, 2)], Crop(35, 27, 18, 27)),
+        ((100, 200), [(40, 40, 2, 13)], Crop(32, 33, 18, 26)),  # 2 x 13 wide, its height rounded up
+        ((100, 200), [(0, 0, 100, 200)], Crop(-17, 0, 134, 200)),  # what just holds the photo
+        ((200, 100), [(0, 0, 200, 100)], Crop(0, -100, 200, 300)),
+        ((8, 12), [(0, 0, 1, 1)], Crop(0, 0, 8, 12)),  # half the window
+        ((8, 24), [(0, 0, 1, 1)], Crop(-4, 0, 16, 24)),
+    ],
+)
+def test_choose_crop_of_the_windows_own_shape(shape, boxes, crop):
+    assert choose_crop(hole_at(*shape, *boxes), (16, 24)) == crop
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases(), st.sampled_from([(16, 24), (24, 16), (8, 32), (5, 7)]))
+def test_known_pixels_stay_whatever_the_windows_shape(case, window):
+    photo, hole, value = case
+    if not hole.any():
+        return
+    crop, (height, width) = choose_crop(hole, window), hole.shape
+    # The window's own shape, each side rounded up: one scale gives both.
+    least = max((crop.height - 1) / window[0], (crop.width - 1) / window[1])
+    most = min(crop.height / window[0], crop.width / window[1])
+    assert least < most
+    # Never more than holds the photo, and where that allows it, twice the hole's extent.
+    assert least < max(height / window[0], width / window[1])
+    for marked, side, length in zip(
+        (hole.any(axis=1), hole.any(axis=0)), crop.size, hole.shape, strict=True
+    ):
+        assert side >= min(2 * np.ptp(np.flatnonzero(marked)) + 2, length)
+    fill = Recorder(value)
+    try:
+        result = inpaint(photo, hole, fill, window)
+    except UserError as error:
+        assert "no pixel to copy from" in str(error)
+        return
+    assert fill.image.shape == (1, 3, *window) and fill.mask.shape == (1, 1, *window)
+    assert result.pixels[~hole].tobytes() == photo.pixels[~hole].tobytes()
+    if crop.size == window:
+        filled = result.pixels[hole][:, : photo.colours]
+        assert np.all(filled == round(min(max(value, 0), 1) * photo.full))
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize("with_pair", [False, True])
+def test_a_long_photo_needs_no_square_of_its_length(turn, with_pair):
+    """A 400 MB square for the 12 MB of a 200 x 20000 photo, were its length squared held once."""
+    shape = (200, 20000)
+    ramp = np.broadcast_to(np.linspace(0, 255, shape[1])[None, :, None], (*shape, 3))
+    pixels, hole = ramp.astype(np.uint8), hole_at(*shape, (60, 3000, 80, 9000))
+    if turn:
+        pixels, hole = np.swapaxes(pixels, 0, 1).copy(), hole.T.copy()
+    photo, seen = Photo(pixels), []
+
+    def fill(image, _mask):
+        seen.append(image.shape)
+        return image
+
+    def fill_photo(small, marked, top, left):
+        seen.append((small.shape, marked.shape, top, left))
+        return small
+
+    tracemalloc.start()
+    result = inpaint(photo, hole, fill, 256, fill_photo if with_pair else None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 130e6
+    assert np.abs(result.pixels.astype(int) - pixels).max() <= 2
+    assert result.pixels[~hole].tobytes() == pixels[~hole].tobytes()
+    small = ((256, 3, 3), (256, 3), 0, -127) if turn else ((3, 256, 3), (3, 256), -127, 0)
+    assert seen == [small if with_pair else (1, 3, 256, 256)]
 
 
 # --- Refusals ------------------------------------------------------------------------------------

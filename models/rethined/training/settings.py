@@ -100,7 +100,7 @@ def load_settings(path: Path) -> Settings:
         TrainingError: unreadable, or a field that is unknown, missing, or of an unusable value.
     """
     try:
-        document = tomllib.loads(path.read_text())
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"cannot read settings {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -6,8 +6,9 @@ from typing import Self
 from rethined_export.errors import UserError
 from rethined_export.models.rethined import AUTHORS, DIALECTS, NETWORKS, PRESETS, Dialect
 from rethined_export.models.rethined.config import TOKENS, Context
+from rethined_export.names import choose
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, choose, option, whole_number
+from rethined_export.recipes.options import Options, option, whole_number
 
 RESOLUTIONS = (512, 1024, 2048, 4096, 8192)
 #: Beyond it only patches are small enough to run.
