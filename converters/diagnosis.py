@@ -11,6 +11,8 @@ import torch
 
 from rethined_export.converters.types import Program
 
+#: Where torch's own modules lie.
+_TORCH = str(Path(torch.__file__).parent)
 #: Lines that a message names at most.
 _MOST = 3
 
@@ -97,12 +99,13 @@ _CONDITIONS: dict[str, Callable[[Any], bool]] = {
 
 
 def _place(node: Any) -> str:
-    """Where a node comes from, in the user's code: file, line and text."""
+    """Where a node comes from, in the user's code and not in torch's: file, line and text."""
     lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
     frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    own = [i for i in frames if _TORCH not in lines[i]]
     if not frames:
         return ""
-    last = frames[-1]
+    last = (own or frames)[-1]
     file, line, *_ = lines[last].split(", ")
     code = f" ({lines[last + 1]})" if last + 1 < len(lines) else ""
     return f" at {Path(file.removeprefix('File ').strip(chr(34))).name}, {line}{code}"

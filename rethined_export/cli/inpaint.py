@@ -78,7 +78,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if crop is not None and crop.height > window[0]:
         notes.append(
             f"the hole needs a {crop.height} px crop, shrunk to the artifact's {window[0]} px; an "
-            "artifact of a larger --hr copies finer texture"
+            "artifact of a larger size keeps finer texture"
         )
         say(err, f"note: {notes[-1]}")
     if options.json:
