@@ -20,7 +20,6 @@ from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner
 from rethined_export.benchmarks.runners.arm64 import Arm64Runner
 from rethined_export.benchmarks.runners.types import (
-    RUNTIMES,
     SAME,
     Counted,
     Measured,
@@ -28,6 +27,7 @@ from rethined_export.benchmarks.runners.types import (
     Spread,
     ToolRun,
 )
+from rethined_export.benchmarks.subjects import RUNTIMES
 from rethined_export.converters import target_of
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.jobs.parent import JobError

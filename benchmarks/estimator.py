@@ -26,8 +26,7 @@ from rethined_export.artifacts import tool_versions
 from rethined_export.benchmarks.arm64.system import CORE, system
 from rethined_export.benchmarks.calibration import Point, Rates
 from rethined_export.benchmarks.runners.arm64 import emulate
-from rethined_export.benchmarks.runners.types import RUNTIMES
-from rethined_export.benchmarks.subjects import noise_photo
+from rethined_export.benchmarks.subjects import RUNTIMES, noise_photo
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
 from rethined_export.jobs.parent import ENVIRONMENT

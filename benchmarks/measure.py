@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.benchmarks import timing
-from rethined_export.benchmarks.runners.types import RUNTIMES
-from rethined_export.benchmarks.subjects import Parts, Subject, subject
+from rethined_export.benchmarks.subjects import RUNTIMES, Parts, Subject, subject
 from rethined_export.converters import target_of
 from rethined_export.jobs.registry import Report, job
 

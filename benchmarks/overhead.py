@@ -28,8 +28,7 @@ import numpy as np
 from rethined_export.artifacts import tool_versions
 from rethined_export.benchmarks.arm64.system import CORE, system
 from rethined_export.benchmarks.runners.arm64 import emulate
-from rethined_export.benchmarks.runners.types import RUNTIMES
-from rethined_export.benchmarks.subjects import noise_photo, subject
+from rethined_export.benchmarks.subjects import RUNTIMES, noise_photo, subject
 from rethined_export.benchmarks.timing import paired_ratio
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export

@@ -16,6 +16,8 @@ from rethined_export.converters.types import Array, Runner
 from rethined_export.deployed import Deployed, deployed
 from rethined_export.photo.window import Window
 
+#: What runs the artifacts of each target, except on Apple's devices.
+RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 #: Share of the photo in the hole, and cells of its grid along one side.
 COVER = 0.10
 _CELLS = 64

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rethined_export.benchmarks.runners.types import RUNTIMES
+from rethined_export.benchmarks.subjects import RUNTIMES
 from rethined_export.converters import installed, target_of
 from rethined_export.jobs.registry import Report, job
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
 from rethined_export.benchmarks.profiles import Profile
-from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan, Stateless
+from rethined_export.benchmarks.runners.types import Counted, Plan, Stateless
 from rethined_export.benchmarks.sample import difference, sample
+from rethined_export.benchmarks.subjects import RUNTIMES
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs.parent import JobError, last_line, run_job

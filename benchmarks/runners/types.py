@@ -14,8 +14,6 @@ from rethined_export.benchmarks.verdict import Provenance
 
 #: How far a device's output may lie from this machine's: the gate between an artifact and torch.
 SAME = 1e-4
-#: What runs the artifacts of each target, except on Apple's devices.
-RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 
 @dataclass(frozen=True)
