@@ -46,7 +46,7 @@ def test_the_rule_reaches_the_mask(tmp_path: Path) -> None:
     greys = np.zeros((40, 40), np.uint8)
     greys[5:15], greys[25:35] = 100, 200
     Image.fromarray(greys).save(tmp_path / "mask.png")
-    with pytest.raises(UserError, match="grey 100 25.0%, grey 200 25.0%"):
+    with pytest.raises(UserError, match=r"grey 100 25\.0%, grey 200 25\.0%"):
         user_scene(tmp_path / "photo.png", tmp_path / "mask.png", 40)
     for rule, cover in ((MaskRule(1), 0.5), (MaskRule(101), 0.25), (MaskRule(101, True), 0.75)):
         scene = user_scene(tmp_path / "photo.png", tmp_path / "mask.png", 40, rule)
