@@ -116,8 +116,6 @@ def _loaded(data: bytes, path: Path) -> Image.Image:
 
 def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
     """The upright photo of a loaded image, `data` being its file."""
-    frames = frames_of(image, data)
-    image.seek(0) if frames > 1 else None
     decoded = decode(image, data, path)
     # Opened again, since loading a TIFF turns Pillow's pixels and drops the tag: OpenCV's are not.
     by_opencv = image.format == "TIFF" and not decoded.by_pillow
@@ -132,7 +130,7 @@ def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
         alpha=decoded.alpha,
         about=_turned(about, orientation),
         changed=decoded.changed,
-        frames=frames,
+        frames=frames_of(image, data),  # last, since counting may unload the first
     )
 
 
