@@ -45,10 +45,10 @@ def _command(arguments: Sequence[str] | None) -> int:
         ) from error
     from rethined_export.recipes.rethined.weights import load_weights
 
-    prepare(folders=[chosen.output])
     weights = load_weights(chosen.checkpoint, preset, "paper")
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
     methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
+    prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
     whole = Evaluation([], [])
