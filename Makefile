@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo emulator browser test test-slow check format bench-export bench-scaling \
+.PHONY: help setup demo emulator browser test quick test-slow check format bench-export bench-scaling bench-models \
 	bench-method bench-training bench-estimator bench-overhead lock clean
 
 help: ## show this list
@@ -25,6 +25,9 @@ demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each:
 
 test: $(READY) ## all tests but the slow ones
 	$(BIN)/python -m pytest --durations 15
+
+quick: $(READY) ## unit tests of what changed since the last commit, without conversions
+	$(BIN)/python tests/quick.py
 
 test-slow: $(READY) ## 4096 and paper-preset cases
 	$(BIN)/python -m pytest -m slow --timeout 1800 -o faulthandler_timeout=0
@@ -50,6 +53,9 @@ bench-export: $(READY) ## conversion cost, file size, gather against dense: benc
 
 bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.scaling
+
+bench-models: $(READY) ## every model in every target, against a plain export: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.models
 
 bench-method: $(READY) ## the shipped network, one thing of the method changed: docs/method-questions.md
 	$(BIN)/python -m rethined_export.quality.questions

@@ -8,11 +8,18 @@ import platform
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rethined_export.benchmarks.measure import times_of
+from rethined_export.benchmarks.subjects import Parts, noise_photo, whole
 from rethined_export.converters.types import Array, ArtifactError
 from rethined_export.errors import UnavailableError
+from rethined_export.jobs.registry import Report, job
+from rethined_export.photo.window import Window
 
 
 class Program:
@@ -129,6 +136,46 @@ def loaded(artifact: Path, model: str) -> Iterator[Program]:
             yield Program(runner, wrapper, where)
         finally:
             runner.run(wrapper.unload())
+
+
+@job
+def measure_on_apple(
+    report: Report,
+    *,
+    artifact: str,
+    folder: str,
+    model: str,
+    warm_up: int | None,
+    runs: int | None,
+) -> dict[str, Any]:
+    """Time fills by a whole artifact in Core ML, as ``measure`` does, and compare one output.
+
+    Inference is timed by Core ML where it runs; the photo becomes inputs, and output, here.
+
+    Args:
+        folder: what ``sample`` left there.
+        model: type of the attached device; empty for this Mac.
+    """
+    with np.load(Path(folder) / "inputs.npz") as stored:
+        inputs = dict(stored)
+    photo, hole = noise_photo(Window(*inputs["mask"].shape[2:]))
+    report("loading")
+    with loaded(Path(artifact), model) as program:
+
+        def fill() -> Parts:
+            return replace(whole(program, photo, hole, "C"), inference=program.last)
+
+        times = times_of(report, fill, warm_up, runs)
+        report("comparing")
+        with np.load(Path(folder) / "own.npz") as own:
+            difference = float(np.abs(program(**inputs)["output"] - own["output"]).max())
+        return {
+            "load": program.load,
+            "where": program.where,
+            "units": program.units(),
+            "difference": difference,
+            **times,
+        }
 
 
 def _ready(runner: asyncio.Runner, model: str) -> Any:

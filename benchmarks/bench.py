@@ -9,7 +9,8 @@ import numpy as np
 
 from rethined_export.benchmarks.adb.state import DeviceState
 from rethined_export.benchmarks.calibration import Calibration
-from rethined_export.benchmarks.operators import Operators
+from rethined_export.benchmarks.measure import measure_in_turn
+from rethined_export.benchmarks.operators import Operators, operators
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners import runner, stand_in
 from rethined_export.benchmarks.runners.types import (
@@ -237,7 +238,7 @@ def profiled(result: Result, plan: Plan, tell: Callable[[str, str], None]) -> Re
         return result
     job = {"artifact": str(result.path), "threads": plan.threads}
     try:
-        told = run_job("operators", job, lambda text: tell(result.path.name, text))
+        told = run_job(operators, job, lambda text: tell(result.path.name, text))
     except JobError as error:
         return replace(result, failure=str(error), exit_code=error.exit_code)
     return replace(result, operators=Operators.from_dict(told))
@@ -256,5 +257,5 @@ def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) 
         "warm_up": plan.warm_up,
         "runs": plan.runs,
     }
-    times = np.array(run_job("measure_in_turn", job, tell)["times"])
+    times = np.array(run_job(measure_in_turn, job, tell)["times"])
     return Comparison(first, second, *paired_ratio(times[1], times[0]))

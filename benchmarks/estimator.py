@@ -22,22 +22,24 @@ from typing import Any
 
 import numpy as np
 
-from rethined_export.artifacts import ExportSpec, Upscale, tool_versions
+from rethined_export.artifacts import tool_versions
 from rethined_export.benchmarks.arm64.system import CORE, system
 from rethined_export.benchmarks.calibration import Point, Rates
 from rethined_export.benchmarks.runners.arm64 import emulate
 from rethined_export.benchmarks.runners.types import RUNTIMES
-from rethined_export.benchmarks.subjects import COVER, noise_photo
+from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
-from rethined_export.converters.types import IMAGES
 from rethined_export.export import ExportRequest, export
 from rethined_export.jobs.parent import ENVIRONMENT
-from rethined_export.recipes.rethined.caller import TOKENS
+from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined import shipped_network
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.spec import ExportSpec
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 512
 #: Whole artifacts: how patches come about, and the hole budget in percent.
-_WHOLES: tuple[tuple[Upscale, int], ...] = (("gather", 100), ("dense", 100), ("patches", 10))
+_WHOLES = (("gather", None), ("dense", None), ("patches", 10))
 #: How the names of the graphs begin that are the network's or hold it.
 _NETWORK = ("coarse network", "artifact")
 #: Times are taken in rounds, minutes apart; the quietest one counts.
@@ -151,19 +153,23 @@ def prepare(folder: Path) -> list[Graph]:
 def _artifacts(folder: Path, target: str) -> list[Graph]:
     """Whole artifacts of the mobile preset, as ``rethined-export`` writes them."""
     specs = tuple(
-        ExportSpec(target, "mobile", "paper", SIDE, upscale, 1, None, "whole", budget)
+        ExportSpec(
+            "rethined", target, RethinedOptions(hr=SIDE, upscale=upscale, hole_budget=budget)
+        )
         for upscale, budget in _WHOLES
     )
     made = []
     for result in export(ExportRequest(specs, folder, verify=False), _show):
         if result.failure is not None:
             raise SystemExit(f"{result.path.name}: {result.failure}")
-        photo, hole = noise_photo(SIDE, round(COVER * TOKENS))
+        photo, hole = noise_photo(Window.square(SIDE))
         inputs = {
             "image": photo.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255),
             "mask": hole[None, None].astype(np.float32),
         }
-        made.append(_stored(f"artifact {result.spec.form()}", target, result.path, inputs))
+        made.append(
+            _stored(f"artifact {result.spec.options.form('whole')}", target, result.path, inputs)
+        )
     return made
 
 
@@ -171,9 +177,8 @@ def _parts(folder: Path, target: str) -> list[Graph]:
     """The coarse network alone, and graphs of one kind of operator each."""
     import torch
 
-    from rethined_export.converters.types import Program
+    from rethined_export.converters.types import run_program
     from rethined_export.models.rethined import reparameterise
-    from rethined_export.recipes.rethined.weights import load_weights
 
     class Coarse(torch.nn.Module):
         def __init__(self, network: torch.nn.Module) -> None:
@@ -184,7 +189,7 @@ def _parts(folder: Path, target: str) -> list[Graph]:
             coarse: torch.Tensor = self.network(image, mask)[0]
             return coarse
 
-    model = load_weights(None, "mobile", "paper").model
+    model = shipped_network()
     reparameterise(model)
     scene = {"image": torch.rand(1, 3, SIDE, SIDE), "mask": torch.zeros(1, 1, SIDE, SIDE)}
     scene["mask"][:, :, :, : SIDE // 4] = 1
@@ -195,7 +200,9 @@ def _parts(folder: Path, target: str) -> list[Graph]:
     for name, (module, inputs, output) in programs.items():
         _show(target, name)
         path = folder / f"{name.replace(' ', '-')}{TARGETS[target].suffix}"
-        converter(target).convert(Program(module.eval(), inputs, (output,)), path)
+        images = (*inputs, output) if name == "coarse network" else ()
+        program = run_program(module.eval(), inputs, (output,), images)
+        converter(target).convert(program, path)
         made.append(_stored(name, target, path, {n: t.numpy() for n, t in inputs.items()}))
     return made
 
@@ -246,7 +253,8 @@ def _stored(name: str, target: str, path: Path, inputs: dict[str, Any]) -> Graph
     folder.mkdir()
     np.savez(folder / "host.npz", **inputs)
     if target == "tflite":
-        inputs = {n: a.transpose(0, 2, 3, 1) if n in IMAGES else a for n, a in inputs.items()}
+        last = converter(target).channels_last(path)
+        inputs = {n: a.transpose(0, 2, 3, 1) if n in last else a for n, a in inputs.items()}
     np.savez(folder / "inputs.npz", **inputs)
     return Graph(name, target, path, folder)
 

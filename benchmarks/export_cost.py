@@ -17,10 +17,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rethined_export.artifacts import ExportSpec, Upscale, tool_versions
+from rethined_export.artifacts import tool_versions
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import Exported, ExportRequest, export
 from rethined_export.jobs.memory import peak_rss_bytes
+from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.spec import ExportSpec, default_spec
 
 RESULTS = Path(__file__).parent / "results"
 RESOLUTIONS = (512, 1024, 2048, 4096)
@@ -80,8 +83,10 @@ def convert_all(hr: int, folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _export(hr: int, upscale: Upscale, targets: tuple[str, ...], folder: Path) -> list[Exported]:
-    specs = tuple(ExportSpec(t, "mobile", "paper", hr, upscale, 1, None) for t in targets)
+def _export(hr: int, upscale: str, targets: tuple[str, ...], folder: Path) -> list[Exported]:
+    specs = tuple(
+        ExportSpec("rethined", t, RethinedOptions(hr=hr, upscale=upscale)) for t in targets
+    )
 
     def show(target: str, stage: str) -> None:
         print(f"{hr} {upscale} {target}: {stage}", file=sys.stderr)
@@ -100,8 +105,8 @@ def compare_upscales(hr: int, folder: Path, repeats: int) -> dict[str, Any]:
     from rethined_export.photo.scenes import default_scenes
 
     [dense] = _export(hr, "dense", ("onnx",), folder)
-    gather = folder / ExportSpec("onnx", "mobile", "paper", hr, "gather", 1, None).file_name()
-    scene = next(iter(default_scenes(hr)))
+    gather = folder / default_spec(Window.square(hr), "onnx").file_name()
+    scene = next(iter(default_scenes(Window.square(hr))))
     inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy().astype(np.float32)}
     onnx = converter("onnx")
     with onnx.load(gather, THREADS) as fast, onnx.load(dense.path, THREADS) as slow:

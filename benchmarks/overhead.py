@@ -18,23 +18,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rethined_export.artifacts import ExportSpec, tool_versions
+from rethined_export.artifacts import tool_versions
 from rethined_export.benchmarks.arm64.system import CORE, system
 from rethined_export.benchmarks.runners.arm64 import emulate
 from rethined_export.benchmarks.runners.types import RUNTIMES
-from rethined_export.benchmarks.subjects import COVER, noise_photo, subject
+from rethined_export.benchmarks.subjects import noise_photo, subject
 from rethined_export.benchmarks.timing import paired_ratio
 from rethined_export.converters import TARGETS, converter
 from rethined_export.export import ExportRequest, export
 from rethined_export.jobs.parent import ENVIRONMENT
-from rethined_export.recipes.rethined.caller import TOKENS
+from rethined_export.photo.window import Window
+from rethined_export.spec import default_spec
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 512
@@ -86,23 +87,23 @@ def _small(target: str, folder: Path) -> Path:
     import torch
     from torch import nn
 
-    from rethined_export.converters.types import Program
+    from rethined_export.converters.types import run_program
 
     class Sum(nn.Module):
         def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             return image + mask
 
-    spec = ExportSpec(target, "mobile", "paper", SIDE, "gather", 1, None)
+    spec = default_spec(Window.square(SIDE), target)
     inputs = {"image": torch.rand(1, 3, SIDE, SIDE), "mask": torch.zeros(1, 1, SIDE, SIDE)}
-    metadata = {"rethined.spec": json.dumps(asdict(spec))}
+    metadata = {"rethined.spec": json.dumps(spec.to_dict())}
     path = folder / f"small{TARGETS[target].suffix}"
-    program = Program(Sum(), inputs, ("output",), metadata)
-    converter(target).convert(program, path)
+    program = run_program(Sum().eval(), inputs, ("output",), ("image", "mask", "output"))
+    converter(target).convert(replace(program, metadata=metadata), path)
     return path
 
 
 def _artifact(target: str, folder: Path) -> Path:
-    spec = ExportSpec(target, "mobile", "paper", SIDE, "gather", 1, None)
+    spec = default_spec(Window.square(SIDE), target)
     (result,) = export(ExportRequest((spec,), folder, verify=False), lambda *_: None)
     if result.failure is not None:
         raise SystemExit(f"{result.path.name}: {result.failure}")
@@ -111,7 +112,7 @@ def _artifact(target: str, folder: Path) -> Path:
 
 def _inputs(target: str) -> Inputs:
     """A noise photo and its hole, in the artifact's own layouts."""
-    photo, hole = noise_photo(SIDE, round(COVER * TOKENS))
+    photo, hole = noise_photo(Window.square(SIDE))
     image = photo[None].astype(np.float32) / np.float32(255)
     inputs = {"image": image, "mask": hole[None, ..., None].astype(np.float32)}
     if target == "tflite":

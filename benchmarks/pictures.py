@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.benchmarks.sample import channels_last, read_sample
+from rethined_export.benchmarks.sample import channels_last, read_sample, sample
 from rethined_export.benchmarks.subjects import paste
 from rethined_export.converters import target_of
 from rethined_export.jobs.parent import run_job
@@ -26,7 +26,7 @@ def pictures(artifact: Path, tell: Callable[[str], None]) -> dict[str, bytes]:
     """
     target = target_of(artifact)
     with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-        run_job("sample", {"artifact": str(artifact), "folder": folder}, tell)
+        run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
         scene, output = read_sample(Path(folder), target)
     marked = scene.photo.copy()
     marked[scene.hole] = _HOLE

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.artifacts import ExportSpec, Upscale
 from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
-from rethined_export.deployed import has_coherence
 from rethined_export.export import ExportRequest, export
 from rethined_export.jobs.memory import peak_rss_bytes
 from rethined_export.jobs.parent import ENVIRONMENT
+from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined import shipped_network
 from rethined_export.recipes.rethined.caller import (
     GRID,
     HALO,
@@ -41,6 +41,8 @@ from rethined_export.recipes.rethined.caller import (
     Square,
     fill,
 )
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.spec import ExportSpec
 
 RESULTS = Path(__file__).parent / "results"
 SIDES = (512, 1024, 2048, 4096, 8192)
@@ -52,7 +54,8 @@ THREADS = 2
 COVER = 10
 #: Sides at which whole programs run; beyond them they need tens of gigabytes.
 WHOLE_SIDES = (512, 1024, 2048, 4096)
-_SPEC = ExportSpec("onnx", "mobile", "paper", LOW_RESOLUTION, "patches", 1, None, "low", COVER)
+_OPTIONS = RethinedOptions(hr=LOW_RESOLUTION, upscale="patches", split=True, hole_budget=COVER)
+_SPEC = ExportSpec("rethined", "onnx", _OPTIONS, "low")
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,7 +91,7 @@ def _export_all(sides: list[int], folder: Path) -> None:
         specs = [base]
         for side in sides:
             if side > LOW_RESOLUTION:
-                specs.append(replace(base, hr=side, part="patch"))
+                specs.append(_patch(base, side))
             if side in WHOLE_SIDES:
                 specs += [_whole(base, side, upscale) for upscale in _wholes(target)]
         for result in export(ExportRequest(tuple(specs), folder, verify=False), _show):
@@ -100,13 +103,17 @@ def _export_all(sides: list[int], folder: Path) -> None:
         _export_plain("naive", side, folder, "onnx")
 
 
-def _wholes(target: str) -> tuple[Upscale, ...]:
+def _patch(base: ExportSpec, side: int) -> ExportSpec:
+    return replace(base, options=replace(_OPTIONS, hr=side), part="patch")
+
+
+def _wholes(target: str) -> tuple[str, ...]:
     """Forms of whole programs; dense ones only in ONNX, which they are compared in."""
     return ("gather", "dense") if target == "onnx" else ("gather",)
 
 
-def _whole(base: ExportSpec, side: int, upscale: Upscale) -> ExportSpec:
-    return replace(base, hr=side, upscale=upscale, part="whole", budget=100)
+def _whole(base: ExportSpec, side: int, upscale: str) -> ExportSpec:
+    return replace(base, options=RethinedOptions(hr=side, upscale=upscale), part="whole")
 
 
 def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
@@ -117,9 +124,8 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
     """
     import torch
 
-    from rethined_export.converters.types import Program
+    from rethined_export.converters.types import run_program
     from rethined_export.models.rethined import reparameterise
-    from rethined_export.recipes.rethined.weights import load_weights
 
     class Plain(torch.nn.Module):
         def __init__(self, network: torch.nn.Module) -> None:
@@ -131,12 +137,12 @@ def _export_plain(what: str, side: int, folder: Path, target: str) -> None:
             output: torch.Tensor = made[0] if isinstance(made, tuple) else made.output
             return output
 
-    model = load_weights(None, _SPEC.preset, _SPEC.variant).model
+    model = shipped_network()
     reparameterise(model)
     inputs = {"image": torch.rand(1, 3, side, side), "mask": torch.zeros(1, 1, side, side)}
     inputs["mask"][:, :, : side // 4] = 1
     network = Plain(model if what == "naive" else model.coarse_model).eval()
-    program = Program(network, inputs, ("output",))
+    program = run_program(network, inputs, ("output",), (*inputs, "output"))
     converter(target).convert(program, _plain_path(what, side, folder, target))
 
 
@@ -218,7 +224,7 @@ class Scene:
 
 def scene(side: int, tokens: int) -> Scene:
     """A photo with this many hole tokens."""
-    return Scene(*noise_photo(side, tokens))
+    return Scene(*noise_photo(Window.square(side), tokens / TOKENS))
 
 
 class _Loader(ExitStack):
@@ -232,10 +238,9 @@ class _Loader(ExitStack):
     def pair(self, side: int) -> Pair:
         """The split pair for one side."""
         scale = side // LOW_RESOLUTION
-        patch = self._load(replace(self._base, hr=side, part="patch")) if scale > 1 else None
+        patch = self._load(_patch(self._base, side)) if scale > 1 else None
         path = self._folder / self._base.file_name()
-        coherence = has_coherence(converter(self._target), path)
-        return Pair(self._open(path), patch, scale, self._base.places, 1, coherence)
+        return Pair(self._open(path), patch, scale, _OPTIONS.places, 1)
 
     def coarse(self) -> Callable[[], object]:
         """The coarse network alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -12,19 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.converters import converter, target_of
-from rethined_export.deployed import embedded_spec, split_pair
-from rethined_export.errors import UserError
-from rethined_export.recipes.rethined.caller import (
-    GRID,
-    TOKENS,
-    Square,
-    choose,
-    complete,
-)
+from rethined_export.converters.types import Array, Runner
+from rethined_export.deployed import Deployed, deployed
+from rethined_export.photo.window import Window
 
-#: Share of the tokens in the hole.
+#: Share of the photo in the hole, and cells of its grid along one side.
 COVER = 0.10
+_CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -44,36 +38,51 @@ class Parts:
 Subject = Callable[[], Parts]
 
 
+class _Watched:
+    """A program that notes when it began its first run and ended its last."""
+
+    def __init__(self, program: Runner) -> None:
+        self._program = program
+        self.name, self.takes = program.name, program.takes
+        self.begun = self.ended = 0.0
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        self.begun = self.begun or perf_counter()
+        outputs = self._program(**inputs)
+        self.ended = perf_counter()
+        return outputs
+
+
 @contextmanager
 def subject(artifact: Path, threads: int) -> Iterator[Subject]:
-    """A function that fills a photo once: with a whole artifact, or the pair of a low half.
+    """A function that fills a photo once: with one program, or with several and their caller.
 
     Raises:
-        UserError: this is the patch half, or it was not made by rethined-export.
+        UserError: it is not the first of several programs, or was not made by rethined-export.
     """
-    spec = embedded_spec(artifact)
-    photo, hole = noise_photo(spec.hr, round(COVER * TOKENS))
-    if spec.part == "whole":
-        target = target_of(artifact)
-        with converter(target).load(artifact, threads) as runtime:
-            yield lambda: whole(runtime, photo, hole, plane_order(target))
-        return
-    if spec.part == "patch":
-        raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
-    with split_pair(artifact, threads) as pair:
+    with deployed(artifact, threads) as made:
+        photo, hole = noise_photo(made.spec.options.window)
+        if not made.spec.recipe.fills_photos(made.spec.options):
+            order = plane_order(made.spec.target)
+            yield lambda: whole(made.runner, photo, hole, order)
+            return
+        yield lambda: _in_place(made, photo, hole)
 
-        def fill() -> Parts:
-            square = Square(photo, hole, pair.scale)
-            begun = perf_counter()
-            image, mask = square.shrink()
-            shrunk = perf_counter()
-            choice = choose(pair, image, mask)
-            chosen = perf_counter()
-            complete(pair, square, choice)
-            done = perf_counter()
-            return Parts(1e3 * (shrunk - begun), 1e3 * (chosen - shrunk), 1e3 * (done - chosen))
 
-        yield fill
+def _in_place(made: Deployed, photo: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> Parts:
+    """Fill the hole of a photo where it lies; the first program's runs count as inference."""
+    first = next(iter(made.programs))
+    watched = _Watched(made.programs[first])
+    fill = replace(made, programs={**made.programs, first: watched}).photo_caller
+    assert fill is not None
+    begun = perf_counter()
+    fill(photo, hole, 0, 0)
+    done = perf_counter()
+    return Parts(
+        1e3 * (watched.begun - begun),
+        1e3 * (watched.ended - watched.begun),
+        1e3 * (done - watched.ended),
+    )
 
 
 def plane_order(target: str) -> Literal["C", "K"]:
@@ -112,15 +121,20 @@ def paste(
     return filled
 
 
-def noise_photo(side: int, tokens: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """A photo of noise ``[side, side, 3]`` and a hole of whole tokens ``[side, side]``.
+def noise_photo(
+    window: Window, cover: float = COVER
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """A photo of noise ``[H, W, 3]`` and a hole ``[H, W]`` of whole cells of a grid.
 
-    Time does not depend on what it shows. Hole tokens lie row by row from the middle on, as a wide
-    stroke does; at least one token stays known.
+    Time does not depend on what it shows. Cells lie row by row from the middle on, as a wide stroke
+    does; at least one stays known.
+
+    Args:
+        cover: share of the cells in the hole, 0 to 1.
     """
-    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    flags = np.zeros(TOKENS, np.bool_)
-    flags[: min(tokens, TOKENS - 1)] = True
-    grid = np.roll(flags, TOKENS // 3).reshape(GRID, GRID)
-    size = side // GRID
-    return photo, grid.repeat(size, 0).repeat(size, 1)
+    photo = np.random.default_rng(0).integers(0, 256, (*window, 3), np.uint8)
+    flags = np.zeros(_CELLS * _CELLS, np.bool_)
+    flags[: min(round(cover * flags.size), flags.size - 1)] = True
+    grid = np.roll(flags, flags.size // 3).reshape(_CELLS, _CELLS)
+    rows, columns = (np.arange(side) * _CELLS // side for side in window)
+    return photo, grid[np.ix_(rows, columns)]

@@ -35,25 +35,31 @@ def convert(program: Program, path: Path) -> None:
         outputs=[ct.TensorType(name=name) for name in program.outputs],
         skip_model_load=True,
     )
+    model = _named(model, list(program.inputs))
     model.author = "rethined-export"
-    model.short_description = "RETHINED image inpainting"
-    for name, text in _DESCRIPTIONS.items():
-        fields = model.input_description if name in program.inputs else model.output_description
-        if name in program.inputs or name in program.outputs:
-            fields[name] = text
+    model.short_description = "image inpainting"
+    for fields, infos in (
+        (model.input_description, program.takes),
+        (model.output_description, program.gives),
+    ):
+        for info in infos:
+            shape = ", ".join(map(str, info.shape))
+            fields[info.name] = f"[{shape}] {info.layout}: {info.meaning}"
     for key, value in sorted(program.metadata.items()):
         model.user_defined_metadata[key] = value
     model.save(str(path))
     _fix_identifiers(path)
 
 
-_DESCRIPTIONS = {
-    "image": "RGB image, [1, 3, H, W], values in [0, 1]",
-    "mask": "[1, 1, H, W], 1 = hole to fill, 0 = known",
-    "output": "inpainted RGB image, [1, 3, H, W], about [0, 1]",
-    "indices": "patch each token copies, [1, N, k], row by row",
-    "scores": "attention score of that patch, [1, N, k]",
-}
+def _named(model: Any, inputs: list[str]) -> Any:
+    """The model with the program's names of its inputs; torch calls them as ``forward`` does."""
+    spec = model.get_spec()
+    given = [feature.name for feature in spec.description.input]
+    if given == inputs:
+        return model
+    for old, new in zip(given, inputs, strict=True):
+        ct.utils.rename_feature(spec, old, new)
+    return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
 def _fix_identifiers(path: Path) -> None:
@@ -85,6 +91,7 @@ class _Interpreted:
 
     def __init__(self, path: Path) -> None:
         self._program = MLProgram(path)
+        self.takes = frozenset(self._program.inputs)
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         return self._program.run(inputs)
@@ -106,6 +113,8 @@ class _Native:
             self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
         except Exception as error:
             raise ArtifactError(f"Core ML cannot load {path}: {error}") from error
+        inputs = self._model.get_spec().description.input
+        self.takes = frozenset(given.name for given in inputs)
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
@@ -138,6 +147,11 @@ def load(path: Path, threads: int) -> Any:
 def count_operators(path: Path) -> Counter[str]:
     """Operators of the main function by MIL type, constants left out."""
     return MLProgram(path).count_operators()
+
+
+def channels_last(_path: Path) -> frozenset[str]:
+    """None: Core ML keeps torch's layout."""
+    return frozenset()
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -81,6 +81,7 @@ class _Session:
             )
         except Exception as error:  # its errors share no base class of their own
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+        self.takes = frozenset(given.name for given in self._session.get_inputs())
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
@@ -110,6 +111,11 @@ def count_operators(path: Path) -> Counter[str]:
     """Nodes of the graph by operator type."""
     nodes = _read(path).graph.node
     return Counter(node.op_type for node in nodes if node.op_type != "Constant")
+
+
+def channels_last(_path: Path) -> frozenset[str]:
+    """None: ONNX keeps torch's layout."""
+    return frozenset()
 
 
 def metadata(path: Path) -> dict[str, str]:

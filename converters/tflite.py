@@ -9,10 +9,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from rethined_export.converters.types import IMAGES, Array, ArtifactError, Program
+from rethined_export.converters.types import Array, ArtifactError, Program
 
 _IDENTIFIER = b"TFL3"
 _METADATA = "rethined_export"
+#: Key of the embedded facts under which the names of images stand.
+_IMAGES = "rethined.channels_last"
 
 
 def convert(program: Program, path: Path) -> None:
@@ -27,21 +29,22 @@ def convert(program: Program, path: Path) -> None:
     import litert_torch  # half a gigabyte, which running an artifact must not cost
 
     images = [
-        [place for place, name in enumerate(names) if name in IMAGES]
-        for names in (program.inputs, program.outputs)
+        [place for place, info in enumerate(infos) if info.is_image]
+        for infos in (program.takes, program.gives)
     ]
+    named = [info.name for info in (*program.takes, *program.gives) if info.is_image]
     inputs = tuple(
-        tensor.permute(0, 2, 3, 1).contiguous() if name in IMAGES else tensor
+        tensor.permute(0, 2, 3, 1).contiguous() if name in named else tensor
         for name, tensor in program.inputs.items()
     )
     module = program.module
-    if images[0] or images[1]:
+    if named:
         module = litert_torch.to_channel_last_io(module, args=images[0], outputs=images[1]).eval()
     litert_torch.convert(module, inputs).export(str(path))
     model = _parse(path.read_bytes())
     _gather_instead_of_lookup(model)
     _name_tensors(model, list(program.inputs), list(program.outputs))
-    _embed_metadata(model, program.metadata)
+    _embed_metadata(model, program.metadata | {_IMAGES: json.dumps(named)})
     path.write_bytes(pack(model))
 
 
@@ -129,6 +132,11 @@ def metadata(path: Path) -> dict[str, str]:
     return {}
 
 
+def channels_last(path: Path) -> frozenset[str]:
+    """Names of the inputs and outputs that are images."""
+    return frozenset(json.loads(metadata(path).get(_IMAGES, "[]")))
+
+
 def boundary(path: Path) -> tuple[list[str], list[str]]:
     """Names of inputs and of outputs, in the file's own order.
 
@@ -149,26 +157,28 @@ class _Interpreter:
     name = "LiteRT"
 
     def __init__(self, path: Path, threads: int) -> None:
-        unpack(path)  # a truncated file can crash the native loader instead of failing
+        # Reading it first: a truncated file can crash the native loader instead of failing.
+        self._images = channels_last(path)
         try:
             self._interpreter = Interpreter(str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
             self._inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
             self._outputs = {d["name"]: d for d in self._interpreter.get_output_details()}
+            self.takes = frozenset(self._inputs)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"LiteRT cannot load {path}: {error}") from error
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         try:
             for name, value in inputs.items():
-                if name in IMAGES:
+                if name in self._images:
                     value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
                 self._interpreter.set_tensor(self._inputs[name]["index"], value)
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error
         results = {n: self._interpreter.get_tensor(d["index"]) for n, d in self._outputs.items()}
-        return {n: v.transpose(0, 3, 1, 2) if n in IMAGES else v for n, v in results.items()}
+        return {n: v.transpose(0, 3, 1, 2) if n in self._images else v for n, v in results.items()}
 
     def __enter__(self) -> "_Interpreter":
         return self

@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from rethined_export.artifacts import ExportSpec
 from rethined_export.cli import export as export_cli
 from rethined_export.inpaint import filler
 from rethined_export.photo.files import read_mask, read_photo, write_photo
 from rethined_export.photo.scenes import free_form_mask, photo_path
 from rethined_export.photo.squares import inpaint
+from rethined_export.photo.window import Window
+from rethined_export.spec import default_spec
 
 SIDE = 2048
 PHOTO = "retina"
@@ -39,7 +40,7 @@ def main(folder: Path) -> int:
     image, mask = folder / "photo.png", folder / "mask.png"
     original = read_photo(photo_path(PHOTO)).pixels
     Image.fromarray(original).save(image)
-    strokes = free_form_mask(max(original.shape), 0.12, seed=3)
+    strokes = free_form_mask(Window.square(max(original.shape)), 0.12, seed=3)
     strokes = strokes[: original.shape[0], : original.shape[1]]
     Image.fromarray(strokes.astype(np.uint8) * 255).save(mask)
     hole = read_mask(mask).hole
@@ -48,15 +49,14 @@ def main(folder: Path) -> int:
         artifact = None
         if target is not None:
             # By name: the folder may hold what another demo left.
-            spec = ExportSpec(target, "mobile", "paper", SIDE, "gather", 1, None)
-            artifact = folder / spec.file_name()
+            artifact = folder / default_spec(Window.square(SIDE), target).file_name()
         filled[name] = folder / f"filled-{name.lower().replace(' ', '')}.png"
 
         def show(stage: str, name: str = name) -> None:
             print(f"{name}: {stage}", file=sys.stderr)
 
         photo = read_photo(image)
-        write_photo(inpaint(photo, hole, filler(artifact, SIDE, show), SIDE), filled[name])
+        write_photo(inpaint(photo, hole, filler(artifact, show), SIDE), filled[name])
     sheet = folder / "contact-sheet.png"
     results = {name: read_photo(path).pixels for name, path in filled.items()}
     difference = from_torch(results)

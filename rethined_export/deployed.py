@@ -1,16 +1,40 @@
-"""Artifacts on disk as functions: what a file says it is decides how it is run."""
+"""Saved artifacts as functions: what a file says it is decides how it is run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from rethined_export.artifacts import ExportSpec
+import torch
+
 from rethined_export.converters import converter, target_of
-from rethined_export.converters.types import Converter, Runner
+from rethined_export.converters.types import Runner
 from rethined_export.errors import UserError
-from rethined_export.recipes.rethined.caller import LOW_RESOLUTION, Pair, PairRuntime
+from rethined_export.recipes.types import FillPhoto, TorchRunner
+from rethined_export.spec import ExportSpec, load_reference
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model's programs, ready to run.
+
+    Attributes:
+        programs: by part.
+    """
+
+    spec: ExportSpec
+    programs: Mapping[str, Runner]
+
+    @property
+    def runner(self) -> Runner:
+        """From image and mask to image."""
+        return self.spec.recipe.caller(self.spec.options, self.programs)
+
+    @property
+    def photo_caller(self) -> FillPhoto | None:
+        """What fills a photo in place at its own resolution, where the model can."""
+        return self.spec.recipe.photo_caller(self.spec.options, self.programs)
 
 
 def embedded_spec(artifact: Path) -> ExportSpec:
@@ -24,59 +48,57 @@ def embedded_spec(artifact: Path) -> ExportSpec:
     if text is None:
         raise UserError(f"{artifact} was not made by rethined-export (no rethined.spec in it)")
     try:
-        return ExportSpec(**json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{artifact} holds a damaged rethined.spec; export it again") from error
+        return ExportSpec.from_dict(json.loads(text))
+    except (ValueError, TypeError, UserError) as error:
+        raise UserError(
+            f"{artifact} holds a rethined.spec of another version, or a damaged one; export it "
+            "again"
+        ) from error
 
 
 @contextmanager
-def image_runtime(artifact: Path | None, side: int, threads: int) -> Iterator[Runner]:
-    """A function from image and mask to image: a whole artifact, a split pair, or torch.
+def deployed(artifact: Path, threads: int) -> Iterator[Deployed]:
+    """An artifact, with the model's other programs, which lie beside it.
 
     Args:
-        artifact: a whole, or the low half of a pair; None runs the rewritten torch graph of the
-            shipped mobile weights.
-        side: of the torch graph's image.
-    """
-    if artifact is None:
-        from rethined_export.recipes.rethined.programs import TorchRuntime, whole_graph
-        from rethined_export.recipes.rethined.weights import load_weights
-
-        spec = ExportSpec("onnx", "mobile", "paper", side, "gather", 1, None)
-        graph = whole_graph(spec, load_weights(None, spec.preset, spec.variant).model)
-        yield TorchRuntime(graph, graph.output_names)
-    elif embedded_spec(artifact).part == "whole":
-        with converter(target_of(artifact)).load(artifact, threads) as runtime:
-            yield runtime
-    else:
-        with split_pair(artifact, threads) as pair:
-            yield PairRuntime(pair, "split pair")
-
-
-@contextmanager
-def split_pair(artifact: Path, threads: int) -> Iterator[Pair]:
-    """A split pair from its low half; the patch half lies beside it.
+        artifact: the only program, or the first of several.
 
     Raises:
-        UserError: this is the patch half, or there is none beside it.
+        ArtifactError: it, or another, cannot be loaded.
+        UserError: it is not the first program, or another is not beside it.
     """
     spec = embedded_spec(artifact)
-    if spec.part != "low":
-        raise UserError(f"{artifact} is the patch half of a split pair; give the low half")
-    scale = spec.hr // LOW_RESOLUTION
-    other = replace(spec, part="patch")
-    name = artifact.name.replace(f"-{spec.form()}-", f"-{other.form()}-")
-    partner = artifact.with_name(name)
-    if scale > 1 and (partner == artifact or not partner.exists()):
-        raise UserError(f"the patch half of {artifact} is not beside it ({name})")
+    paths = _partners(artifact, spec)
     target = converter(target_of(artifact))
-    coherence = has_coherence(target, artifact)
     with ExitStack() as stack:
-        low = stack.enter_context(target.load(artifact, threads))
-        patch = stack.enter_context(target.load(partner, threads)) if scale > 1 else None
-        yield Pair(low, patch, scale, spec.places, spec.top_k, coherence)
+        programs = {p: stack.enter_context(target.load(path, threads)) for p, path in paths.items()}
+        yield Deployed(spec, programs)
 
 
-def has_coherence(target: Converter, low: Path) -> bool:
-    """Whether a pair's low half ends in a coherence layer; it then takes ``rows``."""
-    return target.metadata(low)["rethined.coherence"] == "true"
+def _partners(artifact: Path, spec: ExportSpec) -> dict[str, Path]:
+    """The file of each part."""
+    first, *others = spec.parts
+    if spec.part != first:
+        raise UserError(f"{artifact} is the {spec.part} program of several; give the {first} one")
+    paths = {first: artifact}
+    for other in others:
+        # A renamed file keeps its partners as long as they were renamed alike.
+        name = artifact.name.replace(
+            f"-{spec.options.form(first)}-", f"-{spec.options.form(other)}-"
+        )
+        paths[other] = artifact.with_name(name)
+        if paths[other] == artifact or not paths[other].exists():
+            raise UserError(f"the {other} program of {artifact} is not beside it ({name})")
+    return paths
+
+
+def in_torch(spec: ExportSpec, threads: int) -> Deployed:
+    """The programs of a spec in torch, without any artifact.
+
+    Raises:
+        UserError: the weights cannot be used.
+    """
+    torch.set_num_threads(threads)
+    recipe, model = spec.recipe, load_reference(spec).model
+    programs = {p: TorchRunner(recipe.program(spec.options, model, p)) for p in spec.parts}
+    return Deployed(spec, programs)

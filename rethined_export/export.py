@@ -1,24 +1,34 @@
 """The export pipeline: weights → rewritten graph → converter → artifact → parity → manifest."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from rethined_export.artifacts import (
-    ExportSpec,
     Manifest,
     hash_artifact,
     manifest_path,
     publish,
     remove,
     size_of,
-    tensor_infos,
     tool_versions,
+)
+from rethined_export.converters import converter, installed
+from rethined_export.converters.diagnosis import diagnose
+from rethined_export.converters.types import (
+    Converter,
+    Program,
+    Runner,
+    TensorInfo,
+    UnsupportedOperatorError,
 )
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs.parent import (
@@ -29,7 +39,11 @@ from rethined_export.jobs.parent import (
     stale_scratch,
     worker_threads,
 )
-from rethined_export.models.weights import shipped
+from rethined_export.jobs.registry import Report, job
+from rethined_export.parity.report import check_parity
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
+from rethined_export.recipes.types import TorchRunner
+from rethined_export.spec import ExportSpec, load_reference
 
 _LOCK = ".rethined-export.lock"
 #: The parity of ``--json`` where the gates were not run.
@@ -52,6 +66,7 @@ class ExportRequest:
         output: folder for artifacts and manifests; created if missing.
         verify: compare each with torch; off means the gates are reported as not run.
         image, mask: photo to compare on instead of the bundled ones; both or neither.
+        rule: how to read the mask.
         overwrite: replace artifacts that exist.
     """
 
@@ -60,6 +75,7 @@ class ExportRequest:
     verify: bool = True
     image: Path | None = None
     mask: Path | None = None
+    rule: MaskRule = AS_IT_SAYS
     overwrite: bool = False
 
 
@@ -204,9 +220,9 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
 def _convert_and_check(
     request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
 ) -> Exported:
-    job = {"spec": asdict(entry.spec), "path": str(scratch), "threads": worker_threads()}
-    made = run_job("convert", job, stage)
-    inputs, outputs = tensor_infos(entry.spec, made["coherence"])
+    arguments = {"spec": entry.spec.to_dict(), "path": str(scratch), "threads": worker_threads()}
+    made = run_job(convert, arguments, stage)
+    inputs, outputs = ([TensorInfo(**info) for info in made[side]] for side in ("takes", "gives"))
     manifest = Manifest(
         spec=entry.spec,
         artifact=entry.path.name,
@@ -215,8 +231,10 @@ def _convert_and_check(
         weights=made["weights"],
         weights_sha256=made["weights_sha256"],
         derived=tuple(made["derived"]),
-        inputs=inputs,
-        outputs=outputs,
+        notes=tuple(made["notes"]),
+        rewrites=entry.spec.recipe.rewrites,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
         operators=made["operators"],
         versions=tool_versions(entry.spec.target),
     )
@@ -227,7 +245,7 @@ def _convert_and_check(
         parameters=made["parameters"],
     )
     if request.verify:
-        parity = compare(manifest, scratch, stage, request.image, request.mask)
+        parity = compare(manifest, scratch, stage, request.image, request.mask, rule=request.rule)
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
@@ -248,29 +266,31 @@ def compare(
     image: Path | None = None,
     mask: Path | None = None,
     checkpoint: Path | None = None,
+    rule: MaskRule = AS_IT_SAYS,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
-        image, mask: photo to use instead of the bundled ones.
+        image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
         checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
-        The parity report (see :class:`rethined_export.parity.check.ParityReport`).
+        The parity report (see :class:`rethined_export.parity.report.ParityReport`).
 
     Raises:
         JobError: the artifact could not be loaded or run.
         UserError: the weights are no longer there, or are others.
     """
     found = _find_checkpoint(manifest, checkpoint)
-    job = {
-        "spec": {**asdict(manifest.spec), "checkpoint": found and str(found)},
+    arguments = {
+        "spec": {**manifest.spec.to_dict(), "checkpoint": found and str(found)},
         "path": str(artifact),
         "threads": worker_threads(),
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
+        "rule": asdict(rule),
     }
-    report = run_job("verify", job, stage)
+    report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
     return report
 
@@ -281,7 +301,7 @@ def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
     Raises:
         UserError: it cannot be read, or is not that checkpoint.
     """
-    recorded = manifest.spec.checkpoint or shipped(manifest.spec.preset, manifest.spec.variant)
+    recorded = manifest.spec.source
     if recorded is None:
         if override is not None:
             raise UserError(
@@ -289,7 +309,7 @@ def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
                 "leave --checkpoint out"
             )
         return None
-    path = override or Path(recorded)
+    path = override or recorded.path
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -305,3 +325,104 @@ def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
             "--checkpoint FILE, or export again"
         )
     return path
+
+
+@job
+def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
+    """Write one artifact to ``path``; what it holds, and how long the conversion took."""
+    report("loading the model")
+    torch.set_num_threads(threads)
+    made = ExportSpec.from_dict(spec)
+    reference = load_reference(made)
+    program = made.recipe.program(made.options, reference.model, made.part)
+    embedded = replace(made, options=made.options.embedded(), checkpoint=reference.weights)
+    metadata = {
+        "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
+        "rethined.weights_sha256": reference.sha256,
+        "rethined.mask_polarity": "1 = hole, 0 = known",
+        "rethined.value_range": "image RGB in [0, 1]",
+    }
+    target = converter(made.target)
+    report("converting")
+    started = time.perf_counter()
+    with torch.no_grad(), installed(made.target):
+        _convert(target, made.target, replace(program, metadata=metadata), Path(path))
+    seconds = time.perf_counter() - started
+    report("reading it back")
+    last = target.channels_last(Path(path))
+
+    def stored(infos: Iterable[TensorInfo]) -> list[dict[str, Any]]:
+        return [asdict(info.channels_last() if info.name in last else info) for info in infos]
+
+    return {
+        "seconds": seconds,
+        "operators": dict(sorted(target.count_operators(Path(path)).items())),
+        "weights": reference.weights,
+        "weights_sha256": reference.sha256,
+        "derived": list(reference.derived),
+        "notes": list(reference.notes),
+        "parameters": sum(p.numel() for p in program.module.parameters()),
+        "takes": stored(program.takes),
+        "gives": stored(program.gives),
+    }
+
+
+def _convert(target: Converter, name: str, program: Program, path: Path) -> None:
+    """Convert; a failure names the operators that the target is known to refuse.
+
+    Raises:
+        UnsupportedOperatorError: there are such.
+    """
+    try:
+        target.convert(program, path)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:
+        if said := diagnose(program, name):
+            raise UnsupportedOperatorError(said) from error
+        raise
+
+
+@job
+def verify(
+    report: Report,
+    *,
+    spec: dict[str, Any],
+    path: str,
+    threads: int,
+    image: str | None,
+    mask: str | None,
+    rule: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a saved artifact on photos and compare it with torch; returns the parity report.
+
+    A program that is one of several is completed by the torch twins of the others, so that each is
+    judged by itself, in the image it helps to make.
+    """
+    report("loading the model")
+    torch.set_num_threads(threads)
+    made = ExportSpec.from_dict(spec)
+    recipe, options = made.recipe, made.options
+    reference = load_reference(made)
+    scenes = recipe.scenes(
+        options,
+        Path(image) if image else None,
+        Path(mask) if mask else None,
+        MaskRule(**(rule or {})),
+    )
+
+    def announced(scene: Any) -> Any:
+        report(f"comparing on {scene.name}")
+        return scene
+
+    report("loading the artifact")
+    with converter(made.target).load(Path(path), threads) as runtime:
+        runners: dict[str, Runner] = {
+            part: TorchRunner(recipe.program(options, reference.model, part))
+            for part in made.parts
+            if part != made.part
+        }
+        runs = recipe.caller(options, runners | {made.part: runtime})
+        judge = recipe.judge(options, reference)
+        parity = check_parity(judge, runs, runtime.name, (announced(s) for s in scenes))
+    return parity.to_dict()

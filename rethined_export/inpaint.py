@@ -1,6 +1,7 @@
-"""What fills photos for :func:`rethined_export.photo.squares.inpaint`, one process a call."""
+"""Photos filled by artifacts, each call in a process of its own."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,18 +13,26 @@ import numpy.typing as npt
 
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import run_job, worker_threads
+from rethined_export.jobs.registry import Job, Report, job
 from rethined_export.photo.files import Pixels
 from rethined_export.photo.squares import Bools, FillPhoto
+from rethined_export.photo.window import Window
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ArtifactFacts:
-    """What an artifact says of itself: the side of its square, and which part of a model it is."""
+    """What an artifact says of itself.
 
-    side: int
-    part: str
+    Attributes:
+        window: pixels it takes. in_place: its caller fills photos at their own resolution.
+        pipelines: ways around the hole that its model has beside ours.
+    """
+
+    window: Window
+    in_place: bool
+    pipelines: tuple[str, ...]
 
 
 def artifact_facts(artifact: Path) -> ArtifactFacts:
@@ -35,22 +44,24 @@ def artifact_facts(artifact: Path) -> ArtifactFacts:
     """
     if not artifact.exists():
         raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
-    facts = run_job("describe", {"artifact": str(artifact)}, lambda _: None)
-    return ArtifactFacts(int(facts["hr"]), str(facts["part"]))
+    facts = run_job(describe, {"artifact": str(artifact)}, lambda _: None)
+    window = Window(*facts["window"])
+    return ArtifactFacts(window, bool(facts["in_place"]), tuple(facts["pipelines"]))
 
 
 def filler(
-    artifact: Path | None, side: int, on_stage: Callable[[str], None]
+    artifact: Path | None, on_stage: Callable[[str], None]
 ) -> Callable[[Floats, Floats], Floats]:
-    """A function from image ``[1, 3, S, S]`` and mask ``[1, 1, S, S]`` to image, S = side.
+    """A function from image ``[1, 3, H, W]`` and mask ``[1, 1, H, W]`` to image.
 
     Args:
-        artifact: file to run; None runs the torch graph with the shipped weights.
+        artifact: file to run; None runs the torch graph of the default model's shipped weights.
     """
 
     def fill(image: Floats, mask: Floats) -> Floats:
-        job = {"artifact": None if artifact is None else str(artifact), "hr": side}
-        return _run("fill", job, {"image": image, "mask": mask}, "output", on_stage)
+        arguments = {"artifact": None if artifact is None else str(artifact)}
+        arrays = {"image": image, "mask": mask}
+        return _run(fill_window, arguments, arrays, "output", on_stage)
 
     return fill
 
@@ -58,11 +69,11 @@ def filler(
 def fill_scenes(
     artifact: Path, images: list[Floats], masks: list[Floats]
 ) -> tuple[list[Floats], list[float]]:
-    """Fill squares with an artifact, all in one process.
+    """Fill windows with an artifact, all in one process.
 
     Args:
-        artifact: a whole, or the low half of a pair. images: ``[1, 3, S, S]``.
-        masks: ``[1, 1, S, S]``.
+        artifact: the only program, or the first of several. images: ``[1, 3, H, W]``.
+        masks: ``[1, 1, H, W]``.
 
     Returns:
         The filled images, and the seconds that each took.
@@ -73,27 +84,30 @@ def fill_scenes(
             np.save(folder / f"image-{number}.npy", image)
             np.save(folder / f"mask-{number}.npy", mask)
         place = {"folder": str(folder), "threads": worker_threads(), "count": len(images)}
-        told = run_job("fill_scenes", {"artifact": str(artifact)} | place, lambda _: None)
+        told = run_job(fill_windows, {"artifact": str(artifact)} | place, lambda _: None)
         made = [np.load(folder / f"output-{number}.npy") for number in range(len(images))]
     return made, list(told["seconds"])
 
 
-def photo_filler(artifact: Path, on_stage: Callable[[str], None]) -> FillPhoto:
-    """A function that fills the hole in a photo with a split pair, at the photo's own resolution.
+def photo_filler(
+    artifact: Path, on_stage: Callable[[str], None], pipeline: str | None = None
+) -> FillPhoto:
+    """A function that fills the hole in a photo, at the photo's own resolution.
 
     Args:
-        artifact: the pair's low half.
+        artifact: the only program, or the first of several.
+        pipeline: the model's own way around the hole; None: its caller fills photos in place.
     """
 
     def fill(photo: Pixels, hole: Bools, top: int, left: int) -> Pixels:
-        job = {"artifact": str(artifact), "top": top, "left": left}
-        return _run("fill_photo", job, {"photo": photo, "hole": hole}, "photo", on_stage)
+        arguments = {"artifact": str(artifact), "top": top, "left": left, "pipeline": pipeline}
+        return _run(fill_photo, arguments, {"photo": photo, "hole": hole}, "photo", on_stage)
 
     return fill
 
 
 def _run(
-    job: str,
+    job: Job,
     arguments: dict[str, Any],
     arrays: dict[str, npt.NDArray[Any]],
     result: str,
@@ -124,3 +138,116 @@ def _scratch() -> Iterator[Path]:
             f"cannot write temporary files in {tempfile.gettempdir()}: "
             f"{error.strerror or error}; free some space there, or set TMPDIR"
         ) from error
+
+
+@job
+def describe(report: Report, *, artifact: str) -> dict[str, Any]:
+    """What a saved artifact says of itself, read from the spec embedded in it."""
+    from rethined_export.deployed import embedded_spec
+
+    report("reading the artifact")
+    spec = embedded_spec(Path(artifact))
+    recipe, options = spec.recipe, spec.options
+    in_place = recipe.fills_photos(options)
+    return {
+        "window": list(options.window),
+        "in_place": in_place,
+        "pipelines": list(recipe.pipelines()),
+    }
+
+
+@job
+def fill_window(
+    report: Report, *, artifact: str | None, folder: str, threads: int
+) -> dict[str, Any]:
+    """Fill one window: ``image.npy`` and ``mask.npy`` in ``folder`` become ``output.npy``.
+
+    With no artifact the rewritten torch graph of the default model runs.
+    """
+    from rethined_export.deployed import deployed, in_torch
+    from rethined_export.spec import default_spec
+
+    inputs = {name: np.load(Path(folder) / f"{name}.npy") for name in ("image", "mask")}
+    if artifact is None:
+        report("loading the model")
+        runner = in_torch(default_spec(Window(*inputs["image"].shape[2:])), threads).runner
+        report("inpainting")
+        produced = runner(**inputs)
+    else:
+        report("loading the artifact")
+        with deployed(Path(artifact), threads) as made:
+            report("inpainting")
+            produced = made.runner(**inputs)
+    _refuse_rest(artifact, produced)
+    np.save(Path(folder) / "output.npy", produced["output"])
+    return {}
+
+
+@job
+def fill_windows(
+    report: Report, *, artifact: str, folder: str, count: int, threads: int
+) -> dict[str, Any]:
+    """Fill windows: ``image-i.npy`` and ``mask-i.npy`` in ``folder`` become ``output-i.npy``.
+
+    Returns:
+        ``seconds`` that each took.
+    """
+    from rethined_export.deployed import deployed
+
+    report("loading the artifact")
+    seconds = []
+    with deployed(Path(artifact), threads) as made:
+        runner, place = made.runner, Path(folder)
+        for number in range(count):
+            report(f"inpainting {number + 1} of {count}")
+            inputs = {name: np.load(place / f"{name}-{number}.npy") for name in ("image", "mask")}
+            begun = time.perf_counter()
+            produced = runner(**inputs)
+            seconds.append(time.perf_counter() - begun)
+            _refuse_rest(artifact, produced)
+            np.save(place / f"output-{number}.npy", produced["output"])
+    return {"seconds": seconds}
+
+
+@job
+def fill_photo(
+    report: Report,
+    *,
+    artifact: str,
+    top: int,
+    left: int,
+    pipeline: str | None,
+    folder: str,
+    threads: int,
+) -> dict[str, Any]:
+    """Fill the hole ``hole.npy`` in the photo ``photo.npy`` in place.
+
+    Args:
+        top, left: where the window begins in the photo.
+        pipeline: the model's own way around the hole, if that is asked for.
+    """
+    from rethined_export.deployed import deployed
+
+    report("loading the artifact")
+    place = Path(folder) / "photo.npy"
+    photo = np.load(place, mmap_mode="r+")
+    with deployed(Path(artifact), threads) as made:
+        hole = np.load(Path(folder) / "hole.npy")
+        report("inpainting")
+        if pipeline is not None:
+            photo[:] = made.spec.recipe.pipelines()[pipeline](made, photo, hole)
+        else:
+            caller = made.photo_caller
+            assert caller is not None
+            caller(photo, hole, top, left)
+    photo.flush()
+    return {}
+
+
+def _refuse_rest(artifact: str | None, produced: dict[str, Any]) -> None:
+    """Refuse a result in which part of the hole is over the artifact's budget."""
+    if left := int(np.sum(produced.get("left", 0))):
+        raise UserError(
+            f"the hole has {left} patches more than {artifact} fills; export with a larger "
+            "--hole-budget, or with --split, which fills any hole"
+        )

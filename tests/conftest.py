@@ -11,6 +11,19 @@ from rethined_export.cli.export import main as export
 from rethined_export.models.rethined import preset_config, untrained
 from rethined_export.models.weights import shipped
 
+#: Fixtures that convert a network; tests that ask for one take minutes, and `make quick` none.
+CONVERTING = {
+    "onnx_512", "tflite_512", "made", "exported", "exported_top4", "judge", "onnx_artifact",
+    "tflite_artifact", "coreml_artifact", "artifact", "emulated",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that convert."""
+    for item in items:
+        if CONVERTING & set(getattr(item, "fixturenames", ())):
+            item.add_marker("conversion")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def heed_interrupts() -> Iterator[None]:

@@ -10,27 +10,28 @@ from typing import Any
 import pytest
 
 from rethined_export.artifacts import (
-    ExportSpec,
     Manifest,
-    Part,
     hash_artifact,
     manifest_path,
     publish,
     read_manifest,
     remove,
     size_of,
-    tensor_infos,
 )
+from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.export import Exported
 from rethined_export.models.rethined import Rethined, preset_config
-from rethined_export.recipes.rethined.programs import exportable
+from rethined_export.recipes.rethined import RECIPE
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.spec import ExportSpec
 
-SPEC = ExportSpec("onnx", "mobile", "paper", 512, "gather", 1, None)
+OPTIONS = RethinedOptions(hr=512)
+SPEC = ExportSpec("rethined", "onnx", OPTIONS)
 
 
 def manifest(spec: ExportSpec = SPEC) -> Manifest:
-    inputs, outputs = tensor_infos(spec, coherence=True)
+    info = TensorInfo("image", (1, 3, 512, 512), "NCHW", "float32", "RGB in [0, 1]")
     return Manifest(
         spec=spec,
         artifact=spec.file_name(),
@@ -39,8 +40,10 @@ def manifest(spec: ExportSpec = SPEC) -> Manifest:
         weights="model.pth",
         weights_sha256="b" * 64,
         derived=("d_k = 64 (preset mobile: 32)",),
-        inputs=inputs,
-        outputs=outputs,
+        notes=("the file does not tell the fork",),
+        rewrites=("fold -> reshape",),
+        inputs=(info,),
+        outputs=(replace(info, name="output"),),
         operators={"Add": 2},
         versions={"torch": "2.11"},
         parity={"passed": True},
@@ -58,48 +61,56 @@ def signed(folder: Path, text: str | None = None) -> Path:
 @pytest.mark.parametrize("coherence", [False, True])
 @pytest.mark.parametrize("part", ["whole", "low", "patch"])
 @pytest.mark.parametrize("k", [1, 2])
-def test_manifests_tell_what_the_programs_take(coherence: bool, part: Part, k: int) -> None:
-    spec = ExportSpec("onnx", "mobile", "paper", 1024, "patches", k, None, part, 10)
+def test_programs_tell_what_they_take(coherence: bool, part: str, k: int) -> None:
+    options = RethinedOptions(hr=1024, upscale="patches", top_k=k, split=part != "whole")
     config = replace(preset_config("mobile", "paper"), coherence=coherence)
-    program = exportable(spec, Rethined(config).eval())
-    inputs, outputs = tensor_infos(spec, coherence)
-    assert {i.name: i.shape for i in inputs} == {n: x.shape for n, x in program.inputs.items()}
-    assert tuple(info.name for info in outputs) == program.outputs
+    program = RECIPE.program(options, Rethined(config).eval(), part)
+    shapes = {info.name: info.shape for info in program.takes}
+    assert shapes == {name: tuple(x.shape) for name, x in program.inputs.items()}
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    ("options", "changes", "name"),
     [
-        ({}, "rethined-mobile-512-gather-fp32.onnx"),
-        ({"target": "tflite"}, "rethined-mobile-512-gather-fp32.tflite"),
-        ({"target": "coreml"}, "rethined-mobile-512-gather-fp32.mlpackage"),
-        ({"checkpoint": "/a/b.pth"}, "rethined-mobile-512-gather-fp32.onnx"),
-        ({"variant": "published"}, "rethined-published-untrained-mobile-512-gather-fp32.onnx"),
-        ({"hr": 4096, "preset": "paper"}, "rethined-untrained-paper-4096-gather-fp32.onnx"),
-        ({"top_k": 4}, "rethined-mobile-512-gather4-fp32.onnx"),
-        ({"upscale": "dense"}, "rethined-mobile-512-dense-fp32.onnx"),
+        ({}, {}, "rethined-mobile-512-gather-fp32.onnx"),
+        ({}, {"target": "tflite"}, "rethined-mobile-512-gather-fp32.tflite"),
+        ({}, {"target": "coreml"}, "rethined-mobile-512-gather-fp32.mlpackage"),
+        ({}, {"checkpoint": "/a/b.pth"}, "rethined-mobile-512-gather-fp32.onnx"),
+        ({}, {"untrained": True}, "rethined-untrained-mobile-512-gather-fp32.onnx"),
         (
-            {"upscale": "patches", "budget": 10},
+            {"variant": "published"},
+            {},
+            "rethined-published-untrained-mobile-512-gather-fp32.onnx",
+        ),
+        ({"hr": 4096, "preset": "paper"}, {}, "rethined-untrained-paper-4096-gather-fp32.onnx"),
+        ({"top_k": 4}, {}, "rethined-mobile-512-gather4-fp32.onnx"),
+        ({"upscale": "dense"}, {}, "rethined-mobile-512-dense-fp32.onnx"),
+        (
+            {"upscale": "patches", "hole_budget": 10},
+            {},
             "rethined-mobile-512-patches10-fp32.onnx",
         ),
         (
-            {"upscale": "patches", "part": "low", "budget": 25, "top_k": 4},
+            {"upscale": "patches", "split": True, "hole_budget": 25, "top_k": 4},
+            {"part": "low"},
             "rethined-mobile-512-low25k4-fp32.onnx",
         ),
         (
-            {"upscale": "patches", "part": "patch", "hr": 2048},
+            {"upscale": "patches", "split": True, "hr": 2048},
+            {"part": "patch"},
             "rethined-mobile-2048-patch-fp32.onnx",
         ),
     ],
 )
-def test_file_names(changes: dict[str, Any], name: str) -> None:
-    assert replace(SPEC, **changes).file_name() == name
+def test_file_names(options: dict[str, Any], changes: dict[str, Any], name: str) -> None:
+    assert replace(SPEC, options=replace(OPTIONS, **options), **changes).file_name() == name
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite", "coreml"])
 @pytest.mark.parametrize("upscale", ["gather", "dense"])
-def test_manifest_round_trip(target: str, upscale: Any, tmp_path: Path) -> None:
-    spec = replace(SPEC, target=target, upscale=upscale, checkpoint="/models/[b] x.pth")
+def test_manifest_round_trip(target: str, upscale: str, tmp_path: Path) -> None:
+    options = replace(OPTIONS, upscale=upscale)
+    spec = replace(SPEC, target=target, options=options, checkpoint="/models/[b] x.pth")
     written = manifest(spec)
     artifact = tmp_path / spec.file_name()
     artifact.touch()
@@ -140,9 +151,9 @@ def test_manifest_that_is_not_json(text: str, tmp_path: Path) -> None:
     assert "is not valid JSON" in refused(signed(tmp_path, text))
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"schema_version": 2}', '"text"'])
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"schema_version": 1}', '"text"'])
 def test_manifest_of_another_schema(text: str, tmp_path: Path) -> None:
-    assert "is not a manifest of schema 1" in refused(signed(tmp_path, text))
+    assert "is not a manifest of schema 2" in refused(signed(tmp_path, text))
 
 
 FIELDS = sorted(asdict(manifest()).keys() - {"schema_version"})
@@ -177,10 +188,12 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
     [
         (_set("extra", 1), "unknown: extra"),
         (_set("spec", "extra", 1), "unknown: spec.extra"),
-        (_set("spec", "hr", "512"), "spec.hr is '512', not int"),
+        (_set("spec", "options", "hr", "512"), "spec.options.hr is '512', not int"),
         (_set("spec", "checkpoint", 3), "spec.checkpoint is 3, not str or NoneType"),
         (_set("spec", "target", "tensorrt"), "spec.target 'tensorrt' is unknown"),
-        (_set("spec", "preset", "huge"), "spec.preset 'huge' is unknown"),
+        (_set("spec", "options", "preset", "huge"), "--preset huge is unknown"),
+        (_set("spec", "model", "lame"), "spec.model 'lame' is unknown"),
+        (_set("spec", "part", "middle"), "spec.part 'middle' is unknown"),
         (_set("spec", "target", "tflite"), "is the manifest of a tflite artifact"),
         (_set("inputs", [1]), "inputs is not an object"),
     ],
@@ -220,7 +233,7 @@ def test_publish_replaces_and_leaves_nothing(package: bool, tmp_path: Path) -> N
     destination = tmp_path / spec.file_name()
     kept = fill(destination, package, "old")
     manifest_path(destination).write_text("old")
-    scratch = tmp_path / f".{os.getpid()}-{spec.file_name()}"
+    scratch = tmp_path / f".{os.getpid()}.export-{spec.file_name()}"
     fill(scratch, package, "new")
     publish(scratch, manifest(spec), destination)
     assert kept.read_text() == "new"

@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from PIL import Image
 
 from rethined_export.artifacts import Manifest, manifest_path, read_manifest
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, tflite
-from rethined_export.models.rethined import TOKENS, Rethined
-from rethined_export.parity.check import check_parity
-from rethined_export.photo.scenes import default_scenes
+from rethined_export.export import verify
+from rethined_export.models.rethined import Rethined
+from rethined_export.photo.files import read_photo
+from rethined_export.photo.scenes import free_form_mask, photo_path
+from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined.graph import ExportGraph
-from rethined_export.recipes.rethined.programs import in_place_of_whole, whole_graph
-from rethined_export.recipes.rethined.weights import load_weights
+from rethined_export.spec import load_reference
 
 #: What an artifact may weigh, over its weights in fp32: large constants would show here.
 SIZE_RATIO = 1.15
@@ -76,9 +79,9 @@ def made(
 
 def model_of(manifest: Manifest) -> Rethined:
     """The reference model that an artifact was made from."""
-    spec = manifest.spec
-    checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
-    return load_weights(checkpoint, spec.preset, spec.variant).model
+    model = load_reference(manifest.spec).model
+    assert isinstance(model, Rethined)
+    return model
 
 
 def test_every_artifact_equals_torch(made: Made) -> None:
@@ -122,16 +125,18 @@ def test_manifests_tell_the_shapes(made: Made) -> None:
                 assert shapes == {info.name: list(info.shape) for info in told}
 
 
-def test_stock_tflite_interpreter_agrees(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stock_tflite_interpreter_agrees(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """TensorFlow ships an interpreter of its own, which many apps still carry."""
     tensorflow = pytest.importorskip("tensorflow")
     monkeypatch.setattr(tflite, "Interpreter", tensorflow.lite.Interpreter)
+    photo, hole = photo_path("coffee"), tmp_path / "mask.png"
+    height, width = read_photo(photo).pixels.shape[:2]
+    strokes = free_form_mask(Window(height, width), 0.05, seed=1)
+    Image.fromarray(strokes.astype(np.uint8) * 255).save(hole)
     for _, path, manifest in (entry for entry in made if entry[0] == "tflite"):
-        spec = manifest.spec
-        model = model_of(manifest)
-        most = spec.places if spec.part == "whole" else TOKENS
-        scenes = list(default_scenes(spec.hr, most))[1:2]
-        with tflite.load(path, threads=2) as runtime:
-            runs = in_place_of_whole(spec, model, runtime)
-            report = check_parity(model, whole_graph(spec, model), runs, scenes)
-        assert not report.failures
+        facts = manifest.spec.to_dict()
+        places = {"image": str(photo), "mask": str(hole)}
+        report = verify(lambda _: None, spec=facts, path=str(path), threads=2, **places)
+        assert not report["failures"]

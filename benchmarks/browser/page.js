@@ -42,9 +42,9 @@ async function main() {
   // An answer without end: that it breaks off tells the server of this page's.
   fetch("/alive").then((answer) => answer.text());
   if (!crossOriginIsolated) throw new Error("the page is not isolated, so threads are not allowed");
-  const { target, side, threads } = await (await fetch("/job")).json();
+  const { target, window, threads } = await (await fetch("/job")).json();
   const begun = milliseconds();
-  const run = await runtimes[target](await bytes("/artifact"), side, threads);
+  const run = await runtimes[target](await bytes("/artifact"), window, threads);
   const load = milliseconds() - begun;
   const scenes = {};
   for (const name of ["noise", "photo"]) {

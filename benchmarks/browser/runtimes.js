@@ -2,21 +2,21 @@
 // own layouts, to its output. What such a call copies in and out counts as inference, as it does on
 // other devices.
 
-export async function onnx(bytes, side, threads) {
+export async function onnx(bytes, [height, width], threads) {
   const ort = await import("onnxruntime-web");
   ort.env.wasm.wasmPaths = "/packages/onnxruntime-web/dist/";
   ort.env.wasm.numThreads = threads;
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   return async (image, mask) => {
     const { output } = await session.run({
-      image: new ort.Tensor(image, [1, 3, side, side]),
-      mask: new ort.Tensor(mask, [1, 1, side, side]),
+      image: new ort.Tensor(image, [1, 3, height, width]),
+      mask: new ort.Tensor(mask, [1, 1, height, width]),
     });
     return output.data;
   };
 }
 
-export async function tflite(bytes, side, threads) {
+export async function tflite(bytes, [height, width], threads) {
   const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core");
   await loadLiteRt("/packages/@litertjs/core/wasm/", { threads: true });
   const model = await loadAndCompile(bytes, {
@@ -25,8 +25,8 @@ export async function tflite(bytes, side, threads) {
   });
   return async (image, mask) => {
     const inputs = {
-      image: new Tensor(image, [1, side, side, 3]),
-      mask: new Tensor(mask, [1, side, side, 1]),
+      image: new Tensor(image, [1, height, width, 3]),
+      mask: new Tensor(mask, [1, height, width, 1]),
     };
     const outputs = await model.run(inputs);
     const output = outputs.output.toTypedArray();

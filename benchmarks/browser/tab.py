@@ -100,7 +100,7 @@ def opened(
         ArtifactError: the runtime cannot load or run it.
         UnavailableError: the browser does not start, or dies.
     """
-    job = {"target": target, "side": len(scenes["noise"].hole), "threads": threads}
+    job = {"target": target, "window": scenes["noise"].hole.shape, "threads": threads}
     content: dict[str, Path | bytes] = {
         "/": _HERE / "page.html",
         "/page.js": _HERE / "page.js",

@@ -11,6 +11,7 @@ from typing import Any
 
 from rethined_export.benchmarks.runners.types import RUNTIMES
 from rethined_export.converters import installed, target_of
+from rethined_export.jobs.registry import Report, job
 
 #: Runs that do not count, and that do.
 _WARM_UP, _RUNS = 3, 10
@@ -127,3 +128,10 @@ def tables(operators: Operators) -> list[list[tuple[str, ...]]]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     return row.operator, str(row.count), f"{row.ms:.2f}", f"{row.share:.1%}"
+
+
+@job
+def operators(report: Report, *, artifact: str, threads: int) -> dict[str, Any]:
+    """The heaviest operators of an artifact, by the runtime's own profiler."""
+    report("profiling")
+    return profile(Path(artifact), threads).to_dict()

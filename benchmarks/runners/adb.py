@@ -22,13 +22,13 @@ from rethined_export.benchmarks.adb.lease import leased
 from rethined_export.benchmarks.adb.state import DeviceState, cores, moment
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, ToolRun
-from rethined_export.benchmarks.sample import difference
-from rethined_export.benchmarks.subjects import COVER, noise_photo
+from rethined_export.benchmarks.sample import difference, sample
+from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs.parent import JobError, run_job
-from rethined_export.recipes.rethined.caller import TOKENS
+from rethined_export.photo.window import Window
 
 GUEST = Path(adb.__file__).with_name("guest.py")
 #: What a board's Python must have, by target.
@@ -76,7 +76,7 @@ class AdbRunner:
         tool = self._tool(target, plan)
         with tempfile.TemporaryDirectory(prefix="rethined-") as name:
             folder = Path(name)
-            run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
+            run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("running on the device")
             self._device.empty()
             before = moment(self._device)
@@ -108,8 +108,8 @@ class AdbRunner:
 def _run_python(device: Device, artifact: Path, target: str, plan: Plan, folder: Path) -> Measured:
     """Time whole fills by the board's own Python."""
     with np.load(folder / "inputs.npz") as inputs:
-        side = max(inputs["image"].shape)
-    photo, hole = noise_photo(side, round(COVER * TOKENS))
+        window = Window(*inputs["mask"].squeeze().shape)
+    photo, hole = noise_photo(window)
     np.savez(folder / "photo.npz", photo=photo, hole=hole)
     for name in ("inputs.npz", "photo.npz"):
         device.push(folder / name, name)

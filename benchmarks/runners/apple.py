@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rethined_export.benchmarks.apple import reason_against
+from rethined_export.benchmarks.apple import measure_on_apple, reason_against
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless, ToolRun
+from rethined_export.benchmarks.sample import sample
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.jobs.parent import run_job
 
@@ -37,7 +38,7 @@ class AppleRunner(Stateless):
             JobError: half of a pair; it cannot be loaded or run; the device is gone.
         """
         with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-            run_job("sample", {"artifact": str(artifact), "folder": folder}, tell)
+            run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
             job = {
                 "artifact": str(artifact),
                 "folder": folder,
@@ -45,7 +46,7 @@ class AppleRunner(Stateless):
                 "warm_up": plan.warm_up,
                 "runs": plan.runs,
             }
-            told = run_job("measure_on_apple", job, tell)
+            told = run_job(measure_on_apple, job, tell)
         units = ", ".join(f"{name} {count}" for name, count in told["units"].items())
         runtime = f"Core ML on {told['where']} (operators: {units})"
         if self._model:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import RUNTIMES, Counted, Plan, Stateless
-from rethined_export.benchmarks.sample import difference
+from rethined_export.benchmarks.sample import difference, sample
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs.parent import JobError, last_line, run_job
@@ -44,7 +44,7 @@ class Arm64Runner(Stateless):
         emulated, target = system(), target_of(artifact)
         with tempfile.TemporaryDirectory(prefix="rethined-") as name:
             folder = Path(name)
-            run_job("sample", {"artifact": str(artifact), "folder": name}, tell)
+            run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("emulating")
             instructions = emulate(emulated, folder, artifact, target)
             return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference(folder))

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rethined_export.benchmarks.browser import chromium, packages
+from rethined_export.benchmarks.browser.job import measure_in_browser
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless
+from rethined_export.benchmarks.sample import sample
 from rethined_export.benchmarks.verdict import Provenance
 from rethined_export.converters import target_of
 from rethined_export.jobs.parent import run_job
@@ -41,7 +43,7 @@ class BrowserRunner(Stateless):
                 browser dies.
         """
         with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-            run_job("sample", {"artifact": str(artifact), "folder": folder}, tell)
+            run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
             job = {
                 "artifact": str(artifact),
                 "folder": folder,
@@ -49,7 +51,7 @@ class BrowserRunner(Stateless):
                 "warm_up": plan.warm_up,
                 "runs": plan.runs,
             }
-            told = run_job("measure_in_browser", job, tell, time_limit_s=_TIME_LIMIT_S)
+            told = run_job(measure_in_browser, job, tell, time_limit_s=_TIME_LIMIT_S)
         name, package = _RUNTIMES[target_of(artifact)]
         runtime = f"{name} {packages.VERSIONS[package]} in {_browser(told['agent'])}"
         return Measured.of(told, runtime, told["difference"])

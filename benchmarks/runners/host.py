@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from rethined_export.benchmarks.measure import measure
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless
 from rethined_export.benchmarks.verdict import Provenance
@@ -34,5 +35,5 @@ class HostRunner(Stateless):
             "warm_up": plan.warm_up,
             "runs": plan.runs,
         }
-        told = run_job("measure", job, tell, time_limit_s=_TIME_LIMIT_S)
+        told = run_job(measure, job, tell, time_limit_s=_TIME_LIMIT_S)
         return Measured.of(told, told["runtime"])

@@ -86,8 +86,22 @@ def mask_scores(scores: Tensor, hole: Tensor, variant: Variant) -> Tensor:
     return scores + FORBIDDEN * torch.diag(hole)
 
 
+def prefer_self(scores: Tensor, hole: Tensor) -> Tensor:
+    """Add the bias of known queries, on their own key, for softmax to choose it.
+
+    Args:
+        scores: ``[N, N]``.
+        hole: token flags ``[N]``.
+    """
+    return scores - FORBIDDEN * torch.diag(1 - hole)
+
+
 def attention_map(
-    scores: Tensor, hole: Tensor, top_k: int | None = None, indices: Tensor | None = None
+    scores: Tensor,
+    hole: Tensor,
+    top_k: int | None = None,
+    indices: Tensor | None = None,
+    limit: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Rows of weights that sum to one; a known token attends to itself only (``A_ii = 1``).
 
@@ -96,16 +110,22 @@ def attention_map(
         hole: token flags ``[N]``.
         top_k: keep the k strongest keys of a query and renormalise; None keeps all.
         indices: ``[N, k]`` keys to use instead of the strongest ones.
+        limit: clamp scores to ± this once keys are chosen, which changes no order. Known tokens
+            then have softmax rows too: their own key, at the limit, is no longer all.
 
     Returns:
         The map ``[N, N]`` and the keys used, ``[N, k]``, or None when all are.
     """
     if indices is None and top_k is not None:
         indices = scores.topk(top_k, dim=1).indices
+    if limit is not None:
+        scores = scores.clamp(-limit, limit)
     if indices is None:
         weights = torch.softmax(scores, dim=1)
     else:
         kept = torch.softmax(scores.gather(1, indices), dim=1)
         weights = torch.zeros_like(scores).scatter(1, indices, kept)
+    if limit is not None:
+        return weights, indices
     identity = torch.eye(len(scores), dtype=scores.dtype)
     return torch.where(hole[:, None] > 0, weights, identity), indices

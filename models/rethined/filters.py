@@ -41,12 +41,30 @@ def bicubic_upsample(x: Tensor, scale: int) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
 
 
+def bilinear_upsample(x: Tensor, scale: int) -> Tensor:
+    """Bilinear, half-pixel centres, replicated borders."""
+    return F.interpolate(x, scale_factor=float(scale), mode="bilinear", align_corners=False)
+
+
 def bicubic_downsample(x: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic (a = −0.5), weights renormalised at the borders."""
+    return _antialiased(x, scale, "bicubic")
+
+
+def bilinear_downsample(x: Tensor, scale: int) -> Tensor:
+    """Antialiased bilinear: weights 1 − |distance|/s, renormalised at the borders."""
+    return _antialiased(x, scale, "bilinear")
+
+
+def _antialiased(x: Tensor, scale: int, mode: str) -> Tensor:
     height, width = x.shape[2] // scale, x.shape[3] // scale
-    return F.interpolate(
-        x, size=(height, width), mode="bicubic", align_corners=False, antialias=True
-    )
+    return F.interpolate(x, size=(height, width), mode=mode, align_corners=False, antialias=True)
+
+
+def cubic_downsample(x: Tensor, scale: int) -> Tensor:
+    """Bicubic (a = −0.75) without antialias: four taps a side at any scale, borders repeated."""
+    height, width = x.shape[2] // scale, x.shape[3] // scale
+    return F.interpolate(x, size=(height, width), mode="bicubic", align_corners=False)
 
 
 def unfold(x: Tensor, patch: int) -> Tensor:

@@ -3,6 +3,8 @@
 Parameter names follow the reference release, so published weights load unchanged.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,15 @@ class ConvNorm(nn.Module):
         return self.bn(self.conv(x))
 
 
-class MobileOneBlock(nn.Module):
+class Foldable(nn.Module, ABC):
+    """A block that trains as several layers and deploys as fewer, with the same result."""
+
+    @abstractmethod
+    def reparameterise(self) -> None:
+        """Fold the layers, in place."""
+
+
+class MobileOneBlock(Foldable):
     """``relu(se(Σ branches))``: k×k branches, a 1×1 branch and an identity, each batch-normed.
 
     A re-parameterised block (``deployed``) holds the same function as one convolution with bias.
@@ -106,25 +116,25 @@ class MobileOneBlock(nn.Module):
 def _fused_kernel(block: MobileOneBlock, template: nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Sum of the branches' kernels and biases once batch norm is folded in, in float64."""
     side = template.kernel_size[0]
-    parts = [_fold(branch.conv.weight, branch.bn) for branch in block.branches()]
+    parts = [fold_norm(branch.conv.weight, branch.bn) for branch in block.branches()]
     if block.rbr_scale is not None:
-        parts.append(_fold(_centred(block.rbr_scale.conv.weight, side), block.rbr_scale.bn))
+        parts.append(fold_norm(centred(block.rbr_scale.conv.weight, side), block.rbr_scale.bn))
     if block.rbr_skip is not None:
         inputs = template.in_channels // template.groups
         identity = torch.zeros(template.in_channels, inputs, 1, 1)
         for channel in range(template.in_channels):
             identity[channel, channel % inputs] = 1
-        parts.append(_fold(_centred(identity, side), block.rbr_skip))
+        parts.append(fold_norm(centred(identity, side), block.rbr_skip))
     kernels, biases = zip(*parts, strict=True)
     return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
 
 
-def _centred(kernel: Tensor, side: int) -> Tensor:
+def centred(kernel: Tensor, side: int) -> Tensor:
     """A 1×1 kernel in the middle of a ``side``×``side`` one."""
     return nn.functional.pad(kernel, [side // 2] * 4)
 
 
-def _fold(kernel: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def fold_norm(kernel: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Kernel and bias of ``norm(conv(x))`` with running statistics, in float64."""
     mean, variance, gamma, beta = (
         t.detach().double()
@@ -145,7 +155,7 @@ class MobileOneEncoder(nn.Module):
             config.widths[0],
             3,
             stride=2,
-            branches=config.branches,
+            branches=config.branches_of(0),
             deployed=config.deployed,
         )
         for stage in range(1, 5):
@@ -167,7 +177,7 @@ def _stage(config: RethinedConfig, stage: int) -> nn.Sequential:
     for index in range(count):
         gated = index >= count - config.squeeze_excite[stage]
         common = {
-            "branches": config.branches,
+            "branches": config.branches_of(stage),
             "squeeze_excite": gated,
             "deployed": config.deployed,
         }
@@ -181,7 +191,7 @@ def _stage(config: RethinedConfig, stage: int) -> nn.Sequential:
 
 
 def reparameterise(model: nn.Module) -> None:
-    """Re-parameterise every MobileOne block under ``model``, in place."""
-    for module in model.modules():
-        if isinstance(module, MobileOneBlock):
+    """Re-parameterise every block under ``model``, in place."""
+    for module in list(model.modules()):
+        if isinstance(module, Foldable):
             module.reparameterise()

@@ -5,13 +5,16 @@ image, ``B`` blurred, ``F`` high frequencies, ``A`` attention map, ``s`` the sca
 resolutions.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.attention import PatchAttention, attention_map, mask_scores
+from rethined_export.models.rethined.attention import (
+    PatchAttention,
+    attention_map,
+    mask_scores,
+    prefer_self,
+)
 from rethined_export.models.rethined.coarse import CoarseModel
 from rethined_export.models.rethined.config import (
     GRID,
@@ -23,32 +26,17 @@ from rethined_export.models.rethined.config import (
 from rethined_export.models.rethined.filters import (
     bicubic_downsample,
     bicubic_upsample,
+    bilinear_downsample,
+    bilinear_upsample,
     fold,
     gaussian_blur,
     high_frequencies,
     unfold,
 )
+from rethined_export.models.rethined.reference import Inpainted, Inpainter, whole_scale
 
-
-@dataclass(frozen=True)
-class Inpainted:
-    """What the reference computes.
-
-    Attributes:
-        output: inpainted image ``[1, 3, H, W]``, near [0, 1] (copied texture may overshoot).
-        low: inpainted low-resolution image ``[1, 3, 512, 512]`` (x̂_LR).
-        coarse: the coarse model's image ``[1, 3, 512, 512]``.
-        scores: biased attention scores ``[N, N]``.
-        hole: token flags ``[N]``, 1 where the token is to be filled.
-        indices: keys used by each query ``[N, k]``; None for dense attention.
-    """
-
-    output: Tensor
-    low: Tensor
-    coarse: Tensor
-    scores: Tensor
-    hole: Tensor
-    indices: Tensor | None
+_SHRINK = {"bicubic": bicubic_downsample, "bilinear": bilinear_downsample}
+_ENLARGE = {"bicubic": bicubic_upsample, "bilinear": bilinear_upsample}
 
 
 class NeuralPatchMatch(nn.Module):
@@ -72,7 +60,7 @@ class NeuralPatchMatch(nn.Module):
         return convolution
 
 
-class Rethined(nn.Module):
+class Rethined(Inpainter):
     """The whole method with dense attention, as the paper writes it."""
 
     def __init__(self, config: RethinedConfig) -> None:
@@ -88,30 +76,18 @@ class Rethined(nn.Module):
         top_k: int | None = None,
         indices: Tensor | None = None,
     ) -> Inpainted:
-        """Fill the hole.
-
-        Args:
-            image: y, RGB, ``[1, 3, H, H]`` in [0, 1]; H is 512·s for a whole number s.
-            mask: m, ``[1, 1, H, H]``, 1 in the hole and 0 elsewhere.
-            top_k: keep this many keys of each query; None is the paper's dense softmax.
-            indices: ``[N, k]`` keys to use instead (for comparing runtimes on equal choices).
-
-        Raises:
-            ValueError: the side is not a multiple of 512.
-        """
-        scale, rest = divmod(image.shape[-1], LOW_RESOLUTION)
-        if rest or image.shape[-2] != image.shape[-1] or mask.shape[-2:] != image.shape[-2:]:
-            raise ValueError(
-                f"image {tuple(image.shape)} and mask {tuple(mask.shape)} must be square, equal "
-                f"and a multiple of {LOW_RESOLUTION}"
-            )
+        """Fill the hole; see :class:`Inpainter`. Without ``top_k``: the paper's dense softmax."""
+        scale = whole_scale(image, mask)
         x_low, mask_low, hole = self.downsample(image, mask, scale)
         coarse, features = self.coarse_model(x_low, mask_low)
         composite = mask_low * coarse + (1 - mask_low) * x_low
         scores = self.scores(composite, features, hole)
-        attention, used = attention_map(scores, hole, top_k, indices)
+        limit = self.config.dialect.score_limit
+        attention, used = attention_map(scores, hole, top_k, indices, limit)
         low = self.refine(composite, mask_low, hole, attention)
         output = low if scale == 1 else self.upscale(image, mask, low, attention, scale)
+        if self.config.dialect.composite:
+            output = mask * output + (1 - mask) * image
         return Inpainted(output, low, coarse, scores, hole, used)
 
     def downsample(self, y: Tensor, m: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,7 +97,7 @@ class Rethined(nn.Module):
             x_low = F.avg_pool2d(y * (1 - m), scale) * (1 - m_low)
             return x_low, m_low, F.max_pool2d(m_low, PATCH).flatten()
         m_low = F.interpolate(m, size=LOW_RESOLUTION)
-        x_low = bicubic_downsample(y, scale) * (1 - m_low)
+        x_low = _SHRINK[self.config.dialect.shrink](y, scale) * (1 - m_low)
         return x_low, m_low, m_low[:, :, ::PATCH, ::PATCH].flatten()
 
     def scores(self, composite: Tensor, features: list[Tensor], hole: Tensor) -> Tensor:
@@ -130,11 +106,19 @@ class Rethined(nn.Module):
         head = self.generator.multihead_attention
         places = head.places()
         scores = head.scores(tokens, tokens) + places @ places.T
-        return mask_scores(scores, hole, self.config.variant)
+        scores = mask_scores(scores, hole, self.config.variant)
+        if self.config.dialect.score_limit is None:
+            return scores
+        return prefer_self(scores, hole)
 
     def tokens(self, composite: Tensor, features: list[Tensor]) -> Tensor:
-        """Attention tokens ``unfold(F) ⊕ bilinear(features[k])``, ``[N, token_size]``."""
+        """Attention tokens ``unfold(F) ⊕ bilinear(features[k])``, ``[N, token_size]``.
+
+        Without a feature stage, ``unfold(F)`` alone.
+        """
         patches = unfold(high_frequencies(composite), PATCH)
+        if self.config.feature_stage is None:
+            return patches
         context = F.interpolate(
             features[self.config.feature_stage],
             size=(GRID, GRID),
@@ -159,13 +143,14 @@ class Rethined(nn.Module):
 
     def upscale(self, y: Tensor, m: Tensor, low: Tensor, a: Tensor, scale: int) -> Tensor:
         """Attention upscaling: the patches chosen at low resolution, copied at full resolution."""
-        base = bicubic_upsample(low, scale)
+        dialect = self.config.dialect
+        base = _ENLARGE[dialect.enlarge](low, scale)
         patch, side = PATCH * scale, LOW_RESOLUTION * scale
         if self.config.variant == "paper":
             context = (1 - m) * y + m * base
             high = fold(a @ unfold(high_frequencies(context), patch), patch, side, side)
             return m * (base + high) + (1 - m) * y
-        high = high_frequencies(y * (1 - m))
+        high = high_frequencies(y if dialect.context == "full" else y * (1 - m))
         return base + fold(a @ unfold(high, patch), patch, side, side)
 
     def _coherence(self, tokens: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from rethined_export.benchmarks.runners.types import Plan
 from rethined_export.benchmarks.timing import LEAST_PAIRS, STATISTICS
 from rethined_export.cli.common import (
     check_threads,
-    choose,
     err,
     fail,
     out,
@@ -29,6 +28,7 @@ from rethined_export.cli.common import (
 )
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.jobs.parent import worker_threads
+from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
 
 if TYPE_CHECKING:

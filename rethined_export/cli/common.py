@@ -2,7 +2,6 @@
 
 import argparse
 import codecs
-import difflib
 import io
 import json
 import math
@@ -12,7 +11,7 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -240,20 +239,6 @@ def check_threads(threads: int, cores: int) -> None:
     most = 4 * cores
     if threads > most:
         raise UserError(f"--threads {threads} is too many for {cores} cores; use {most} or fewer")
-
-
-def choose(option: str, value: str, known: Iterable[str]) -> str:
-    """Check a name against the known ones and suggest the nearest.
-
-    Raises:
-        UserError: unknown.
-    """
-    names = list(known)
-    if value in names:
-        return value
-    near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"{option} {value} is unknown; {hint}(available: {', '.join(names)})")
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rethined_export.cli.common import choose, err, fail, out, parser, plain, print_table, run, say
+from rethined_export.cli.common import err, fail, out, parser, plain, print_table, run, say
 from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS
+from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
+from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
 
 EXAMPLES = """\
@@ -15,7 +16,7 @@ EXAMPLES = """\
   rethined-eval dist/*.onnx dist/*.tflite --output build/quality
   rethined-eval --checkpoint weights.safetensors --images ~/photos --hr 1024 --hr 2048"""
 
-_SIDES = ("512", "1024", "2048", "4096")
+_SIDES = ("256", "512", "1024", "2048", "4096")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +44,16 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise UnavailableError(
             f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
         ) from error
-    from rethined_export.recipes.rethined.weights import load_weights
+    from rethined_export.recipes.rethined.options import RethinedOptions
+    from rethined_export.spec import ExportSpec, load_reference
 
-    weights = load_weights(chosen.checkpoint, preset, "paper")
+    checkpoint = None if chosen.checkpoint is None else str(chosen.checkpoint)
+    options = RethinedOptions(preset=preset)
+    reference = load_reference(ExportSpec("rethined", "onnx", options, checkpoint=checkpoint))
+    network_model = reference.model
+    assert isinstance(network_model, Rethined)
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
-    methods = [*classical(), *network(weights.model), *(Artifact(p) for p in chosen.artifacts)]
+    methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
     prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
@@ -56,12 +62,12 @@ def _command(arguments: Sequence[str] | None) -> int:
         cases = list(photos.cases(side, chosen.seed))
         part = evaluate(methods, cases, pictures, lambda text: say(err, text))
         whole = Evaluation(whole.rows + part.rows, whole.summaries + part.summaries)
-    kept = mass_kept(weights.model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
+    kept = mass_kept(network_model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
     facts = {
         "photos": f"{len(photos.photos)} photos, "
         + ("bundled (scikit-image's)" if chosen.images is None else f"of {chosen.images.name}"),
         "holes": "holes of their own" if photos.masks else f"generated holes, seed {chosen.seed}",
-        "weights": f"weights {weights.name}, sha256 {weights.sha256[:12]}",
+        "weights": f"weights {reference.weights}, sha256 {reference.sha256[:12]}",
         "attention": "attention kept by k keys: "
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
@@ -114,11 +120,11 @@ def _options() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     options.add_argument("artifacts", type=Path, nargs="*", metavar="ARTIFACT",
-        help="whole, or low half of a split pair")  # fmt: skip
+        help="of any model; of a split pair the low half")  # fmt: skip
     options.add_argument("--checkpoint", type=Path, metavar="FILE", help="safetensors or .pth")
     options.add_argument("--preset", default="mobile", metavar="NAME", help="mobile or paper")
     options.add_argument("--hr", action="append", metavar="SIDE",
-        help="512 (default), 1024, 2048 or 4096; repeatable")  # fmt: skip
+        help="256, 512 (default), 1024, 2048 or 4096; repeatable")  # fmt: skip
     options.add_argument("--images", type=Path, metavar="DIR",
         help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
     options.add_argument("--masks", type=Path, metavar="DIR",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from rethined_export.checkpoints import CheckpointError, describe
 from rethined_export.cli.common import (
-    choose,
     err,
     fail,
     out,
@@ -22,24 +23,22 @@ from rethined_export.cli.common import (
     say,
     stages,
 )
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UserError
+from rethined_export.names import choose
+from rethined_export.recipes import RECIPES, recipe, recognisers
 
-# What loads torch is imported once the options have been read: --help and mistakes answer at once.
 if TYPE_CHECKING:
-    from rethined_export.artifacts import Part, Upscale
     from rethined_export.export import Exported, ExportRequest
-    from rethined_export.models.rethined import Variant
+    from rethined_export.recipes.types import Recipe
 
-RESOLUTIONS = (512, 1024, 2048, 4096, 8192)
-#: Beyond it only patches are small enough to run.
-_LARGEST_WHOLE = 4096
-_BUDGETS = ("10%", "25%", "100%")
 _EXAMPLES = """\
   rethined-export                                     all targets at 1024, compared with torch
   rethined-export --target tflite --hr 2048
   rethined-export --target onnx --target coreml --checkpoint model.safetensors --output dist
   rethined-export --upscale patches --split --hr 4096 cost that follows the hole
   rethined-export --checkpoint theirs.pth --variant published --preset paper
+  rethined-export --model lama --checkpoint big-lama.pt --size 768x512
 """
 
 
@@ -48,43 +47,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(_main, arguments)
 
 
-def _parser() -> ArgumentParser:
+def _parser(model: str) -> ArgumentParser:
+    """Options that all models have, then those of one."""
     made = parser(
         "rethined-export",
-        "Export RETHINED to ONNX, TFLite and Core ML, run each artifact on photos and compare it "
-        "with torch. Exit codes: 0 every gate held, 2 unusable input, 3 parity failed, 5 an "
-        "operator the target cannot run, 6 converter not installed.",
+        "Export an inpainting network to ONNX, TFLite and Core ML, run each artifact on photos and "
+        "compare it with torch. Exit codes: 0 every gate held, 2 unusable input, 3 parity failed, "
+        "5 an operator the target cannot run, 6 converter not installed.",
         _EXAMPLES,
     )
     add = made.add_argument
     add("--target", action="append", metavar="NAME",
         help="onnx, tflite, coreml or all; repeatable (default all)")  # fmt: skip
+    add("--model", default=model, metavar="NAME",
+        help=f"{', '.join(RECIPES)} (default {next(iter(RECIPES))})")  # fmt: skip
+    add("--list-models", action="store_true", help="what can be exported, and where weights are")
     add("--checkpoint", type=Path, metavar="FILE",
-        help="safetensors or .pth; default: the weights shipped for the preset")  # fmt: skip
-    add("--preset", default="mobile", metavar="NAME", help="mobile (default) or paper")
-    add("--variant", default="paper", metavar="NAME",
-        help="paper (default), or published: the authors' own code")  # fmt: skip
-    add("--hr", default="1024", metavar="PIXELS",
-        help="side: 512, 1024 (default), 2048, 4096; with patches also 8192")  # fmt: skip
-    add("--upscale", default="gather", metavar="NAME",
-        help="gather (default); patches: the hole's only; dense: for comparison")  # fmt: skip
-    add("--hole-budget", metavar="SHARE",
-        help="with patches: largest hole of one run, 10%% (default), 25%%, 100%%")  # fmt: skip
-    add("--split", action="store_true",
-        help="with patches: two programs, for any hole; their caller pastes")  # fmt: skip
-    add("--top-k", type=int, metavar="K", help="patches mixed per token (default 1)")
+        help="weights in any usual container; default: those shipped, if any are")  # fmt: skip
+    add("--checkpoint-key", metavar="PLACE",
+        help="where in the file they lie, such as state_dict, if it is not plain")  # fmt: skip
+    add("--show-checkpoint", action="store_true", help="list what the checkpoint holds, and end")
+    add("--untrained", action="store_true", help="a seeded stand-in; it does not inpaint")
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
     add("--image", type=Path, metavar="FILE",
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
     add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
+    add_mask_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
     add("--overwrite", action="store_true", help="replace artifacts that exist")
     add("--json", action="store_true", help="one JSON document on standard output")
+    recipe(model).options.add_to(made.add_argument_group(f"options of {model}"))
     return made
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    model = choose("--model", _model(given), RECIPES)
+    options = _parse(model, given)
+    if options.list_models:
+        return _list_models(options)
+    if options.show_checkpoint:
+        return _show_checkpoint(options)
     request = _request(options)
     from rethined_export.export import export
 
@@ -95,12 +98,51 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.json:
         print_json({"artifacts": [result.to_dict() for result in results]})
     else:
-        print_table([_COLUMNS, *map(_row, results)])
+        print_table(_table(results))
     _print_hints(err if options.json else out, results)
     for result in results:
         if result.failure is not None:
             fail(f"{_name(result)}: {result.failure}")
     return max((result.exit_code for result in results), default=0)
+
+
+def _model(given: list[str]) -> str:
+    """The model that a command line names, which decides what else it may say."""
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--model", default=None)
+    first.add_argument("--module", default=None)
+    known, _ = first.parse_known_args(given)
+    if known.model is None:
+        return "module" if known.module is not None else next(iter(RECIPES))
+    return str(known.model)
+
+
+def _parse(model: str, given: list[str]) -> Namespace:
+    """Read a command line; an option of another model is told from one that nobody has.
+
+    Raises:
+        UserError: an unknown option; the nearest is suggested.
+    """
+    made = _parser(model)
+    options, unknown = made.parse_known_args(given)
+    if not unknown:
+        return options
+    strange = unknown[0].split("=")[0]
+    if not strange.startswith("-"):
+        raise UserError(f"{strange} belongs to no option (rethined-export --help lists them)")
+    owners = [other for other in RECIPES if strange in _flags(other)]
+    if owners:
+        raise UserError(f"{strange} is an option of --model {', '.join(owners)}, not of {model}")
+    known = [text for action in made._actions for text in action.option_strings]
+    choose("option", strange, [text for text in known if text.startswith("--")])
+    raise AssertionError("an option that is known was not read")
+
+
+def _flags(model: str) -> list[str]:
+    """Options of a model's own."""
+    alone = ArgumentParser(add_help=False)
+    recipe(model).options.add_to(alone)
+    return [text for action in alone._actions for text in action.option_strings]
 
 
 def _request(options: Namespace) -> ExportRequest:
@@ -109,75 +151,71 @@ def _request(options: Namespace) -> ExportRequest:
     Raises:
         UserError: one is wrong.
     """
-    hr = _resolution(options.hr)
-    top_k = 1 if options.top_k is None else options.top_k
-    if not 1 <= top_k <= 64:
-        raise UserError(f"--top-k {top_k} must be from 1 to 64")
     if (options.image is None) != (options.mask is None):
         raise UserError("--image and --mask go together; give both or neither")
     if options.image is not None and options.no_verify:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
+    if options.checkpoint_key is not None and options.checkpoint is None:
+        raise UserError("--checkpoint-key is a place in the --checkpoint; give that too")
+    if not recipe(options.model).trains and (options.checkpoint or options.untrained):
+        raise UserError("a --module brings its own weights; leave --checkpoint and --untrained out")
+    if options.untrained and options.checkpoint is not None:
+        raise UserError("--untrained and --checkpoint contradict each other; drop one of them")
 
-    from rethined_export.artifacts import UPSCALES, ExportSpec
     from rethined_export.export import ExportRequest
-    from rethined_export.models.rethined import PRESETS, VARIANTS
-    from rethined_export.photo.scenes import user_scene
-    from rethined_export.recipes.rethined.weights import load_weights
+    from rethined_export.spec import ExportSpec, load_reference
 
+    rule = mask_rule(options)
     targets = _targets(options.target or ["all"])
-    preset = choose("--preset", options.preset, PRESETS)
-    variant = cast("Variant", choose("--variant", options.variant, VARIANTS))
-    upscale = cast("Upscale", choose("--upscale", options.upscale, UPSCALES))
-    if upscale == "dense" and options.top_k is not None:
-        raise UserError(
-            f"--top-k {top_k} and --upscale dense contradict each other: dense mixes all patches; "
-            "drop one of them"
-        )
-    budget = _budget(options, upscale, variant)
-    if hr > _LARGEST_WHOLE and upscale != "patches":
-        raise UserError(f"--hr {hr} is for --upscale patches; {upscale} goes up to 4096")
+    chosen = recipe(options.model)
+    own = chosen.options.read(options)
+    _check_weights(options, chosen, own)
     if options.image is not None:
-        user_scene(options.image, options.mask, hr)
-    if options.checkpoint is not None:
-        for line in load_weights(options.checkpoint, preset, variant).derived:
-            say(err, f"read off the checkpoint: {line}")
-    checkpoint = None if options.checkpoint is None else str(options.checkpoint.resolve())
-    parts: tuple[Part, ...] = ("whole",)
-    if options.split:
-        parts = ("low", "patch") if hr > 512 else ("low",)
+        next(iter(chosen.scenes(own, options.image, options.mask, rule)))
+    checkpoint = None if options.checkpoint is None else str(options.checkpoint.absolute())
     specs = tuple(
-        ExportSpec(target, preset, variant, hr, upscale, top_k, checkpoint, part, budget)
+        ExportSpec(
+            options.model,
+            target,
+            own,
+            part,
+            checkpoint,
+            options.checkpoint_key,
+            options.untrained,
+        )
         for target in targets
-        for part in parts
+        for part in chosen.parts(own)
     )
+    if checkpoint is not None:
+        reference = load_reference(specs[0])
+        for line in reference.derived:
+            say(err, f"read off the checkpoint: {line}")
+        for line in reference.notes:
+            say(err, f"note: {line}")
     return ExportRequest(
         specs,
         options.output,
         verify=not options.no_verify,
         image=options.image,
         mask=options.mask,
+        rule=rule,
         overwrite=options.overwrite,
     )
 
 
-def _budget(options: Namespace, upscale: str, variant: str) -> int:
-    """Percent of the tokens that a run can fill.
+def _check_weights(options: Namespace, chosen: Recipe[Any], own: Any) -> None:
+    """Weights are given, shipped, asked to be a stand-in, or need not be there.
 
     Raises:
-        UserError: unknown, or without ``--upscale patches``, or with the published variant.
+        UserError: none of these; it says where people get them.
     """
-    for option, given in (("--hole-budget", options.hole_budget), ("--split", options.split)):
-        if given and upscale != "patches":
-            raise UserError(f"{option} goes with --upscale patches, not {upscale}; add that")
-    if upscale != "patches":
-        return 100
-    if variant == "published":
+    if options.checkpoint or options.untrained or chosen.stands_in or not chosen.trains:
+        return
+    if chosen.shipped(own) is None:
         raise UserError(
-            "--upscale patches computes hole tokens only, and --variant published changes all; "
-            "use --upscale gather"
+            f"no weights of {options.model} are shipped: give --checkpoint FILE "
+            f"({chosen.facts.weights_from}), or --untrained for a stand-in that does not inpaint"
         )
-    name = options.hole_budget or "10%"
-    return int(choose("--hole-budget", name if name.endswith("%") else f"{name}%", _BUDGETS)[:-1])
 
 
 def _targets(names: list[str]) -> list[str]:
@@ -190,42 +228,75 @@ def _targets(names: list[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _resolution(text: str) -> int:
-    """The side of the image.
+def _list_models(options: Namespace) -> int:
+    """A table of what can be exported."""
+    facts = [recipe(model).facts for model in RECIPES]
+    if options.json:
+        print_json({"models": [vars(entry) for entry in facts]})
+        return 0
+    header = ("model", "name", "paper", "presets", "sizes", "code", "public weights", "from",
+              "shipped")  # fmt: skip
+    rows = [
+        (
+            f.name,
+            f.title,
+            f.paper,
+            ", ".join(f.presets) or "-",
+            f.sizes,
+            f.code_licence,
+            f.weights_licence,
+            f.weights_from,
+            f.ships,
+        )
+        for f in facts
+    ]
+    print_table([header, *rows])
+    return 0
+
+
+def _show_checkpoint(options: Namespace) -> int:
+    """What a file holds, and which model it looks like.
 
     Raises:
-        UserError: not a supported resolution; the nearest is suggested.
+        UserError: no file was given, or it cannot be read.
     """
+    if options.checkpoint is None:
+        raise UserError("--show-checkpoint lists a --checkpoint FILE; give that")
     try:
-        side = int(text)
-    except ValueError:
-        raise UserError(f"--hr {text} is not a number; use one of {_list()}") from None
-    if side in RESOLUTIONS:
-        return side
-    near = min(RESOLUTIONS, key=lambda known: abs(known - side))
-    multiple = "" if side % 512 == 0 else "not a multiple of 512, "
-    raise UserError(f"--hr {side} is {multiple}not supported; nearest is {near} (of {_list()})")
+        listing = describe(options.checkpoint, options.checkpoint_key, recognisers())
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
+    if options.json:
+        print_json(listing.to_dict())
+        return 0
+    for line in listing.lines():
+        say(out, line)
+    return 0
 
 
-def _list() -> str:
-    return ", ".join(map(str, RESOLUTIONS))
+_COLUMNS = ("target", "status", "size", "convert", "operators", "max |Δ|", "hole PSNR")
 
 
-_COLUMNS = ("target", "status", "size", "convert", "operators", "max |Δ|", "hole PSNR", "flips")
+def _table(results: list[Exported]) -> list[tuple[str, ...]]:
+    """A header and a row for each artifact; models bring columns of their own."""
+    own = tuple(dict.fromkeys(name for result in results for name in _own(result)))
+    return [(*_COLUMNS, *own), *(_row(result, own) for result in results)]
 
 
-def _row(result: Exported) -> tuple[str, ...]:
+def _own(result: Exported) -> dict[str, str]:
+    """The model's own columns, of the worst scene."""
+    return dict(result.parity["columns"]) if result.parity else {}
+
+
+def _row(result: Exported, own: tuple[str, ...]) -> tuple[str, ...]:
     manifest = result.manifest
     if manifest is None:
-        return (_name(result), f"failed (exit {result.exit_code})", *["-"] * 6)
+        return (_name(result), f"failed (exit {result.exit_code})", *["-"] * (5 + len(own)))
     parity = manifest.parity
-    figures = ["not run"] * 3
+    figures = ["not run"] * 2
     if parity is not None:
-        figures = [
-            f"{parity['max_abs']:.1e}",
-            f"{parity['psnr_hole_db']:.0f} dB",
-            f"{parity['index_flips']} ({parity['unexplained_flips']} unexplained)",
-        ]
+        figures = [f"{parity['max_abs']:.1e}", f"{parity['psnr_hole_db']:.0f} dB"]
+    shown = _own(result)
     return (
         _name(result),
         "verified" if parity is not None else "not verified",
@@ -233,11 +304,12 @@ def _row(result: Exported) -> tuple[str, ...]:
         f"{result.seconds:.1f} s",
         str(sum(manifest.operators.values())),
         *figures,
+        *(shown.get(name, "not run" if parity is None else "-") for name in own),
     )
 
 
 def _name(result: Exported) -> str:
-    """The target, and which half of a pair."""
+    """The target, and which of several programs."""
     spec = result.spec
     return spec.target if spec.part == "whole" else f"{spec.target} {spec.part}"
 
@@ -253,6 +325,10 @@ def _print_hints(console: Console, results: list[Exported]) -> None:
     say(console, "next:")
     if results[0].parity is None:
         say(console, f"  rethined-parity {first}")
-    say(console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}")
-    if results[0].spec.untrained:
+    spec = results[0].spec
+    if spec.options.inpaints:
+        say(
+            console, f"  rethined-inpaint photo.jpg mask.png --output filled.png --artifact {first}"
+        )
+    if spec.recipe.trains and spec.source is None:
         say(console, "note: untrained weights; they test the export and do not inpaint")

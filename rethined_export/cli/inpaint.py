@@ -1,21 +1,24 @@
 """``rethined-inpaint``: run an artifact on a photo of any size."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethined_export.cli.common import err, out, parser, print_json, run, say, stages
 from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import UserError
+from rethined_export.names import choose
+from rethined_export.photo.window import Window
 
 # What loads torch is imported once the options have been read: --help and mistakes answer at once.
 if TYPE_CHECKING:
+    from rethined_export.inpaint import ArtifactFacts
     from rethined_export.photo.files import Mask, Photo
     from rethined_export.photo.squares import Crop
 
-#: Side used without an artifact.
-_TORCH_SIDE = 1024
+#: What the network works at without an artifact.
+_TORCH_WINDOW = Window.square(1024)
 _EXAMPLES = """\
   rethined-inpaint photo.jpg mask.png --output filled.png --artifact dist/model.onnx
   rethined-inpaint photo.jpg mask.png --output filled.png
@@ -41,8 +44,10 @@ def _parser() -> ArgumentParser:
         "--artifact",
         type=Path,
         metavar="FILE",
-        help="whole, or low half of a split pair; default: torch, with the shipped weights",
+        help="of any model; of a split pair the low half; default: torch, shipped weights",
     )
+    add("--pipeline", metavar="NAME",
+        help="the model's own way around the hole, such as migan; default: ours")  # fmt: skip
     add_mask_options(made)
     add("--overwrite", action="store_true", help="replace an output that exists")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -52,6 +57,8 @@ def _parser() -> ArgumentParser:
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     rule = mask_rule(options)
+    if options.pipeline is not None and options.artifact is None:
+        raise UserError("--pipeline is an artifact's model's own; give --artifact FILE")
     if options.output.exists() and not options.output.is_dir() and not options.overwrite:
         raise UserError(f"{options.output} exists; pass --overwrite, or choose another --output")
 
@@ -71,7 +78,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if crop is not None and crop.height > window[0]:
         notes.append(
             f"the hole needs a {crop.height} px crop, shrunk to the artifact's {window[0]} px; an "
-            "artifact of a larger --hr copies finer texture"
+            "artifact of a larger size keeps finer texture"
         )
         say(err, f"note: {notes[-1]}")
     if options.json:
@@ -95,16 +102,39 @@ def _fill(
         def stage(text: str) -> None:
             on_stage(name, text)
 
-        side, in_place = _TORCH_SIDE, None
+        window, in_place = _TORCH_WINDOW, None
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            side = facts.side
-            if facts.part != "whole":
+            window = facts.window
+            if options.pipeline is not None:
+                return _by_pipeline(options, photo, mask, facts, stage), None, window
+            if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
-        fill = filler(options.artifact, side, stage)
-        result = inpaint(photo, mask.hole, fill, side, in_place)
-    crop = choose_crop(mask.hole, side) if mask.hole.any() else None
-    return result, crop, (side, side)
+        fill = filler(options.artifact, stage)
+        result = inpaint(photo, mask.hole, fill, window, in_place)
+    crop = choose_crop(mask.hole, window) if mask.hole.any() else None
+    return result, crop, window
+
+
+def _by_pipeline(
+    options: Namespace,
+    photo: "Photo",
+    mask: "Mask",
+    facts: "ArtifactFacts",
+    stage: Callable[[str], None],
+) -> "Photo":
+    """The photo filled the model's own way around the hole.
+
+    Raises:
+        UserError: the model has no such way.
+    """
+    from rethined_export.inpaint import photo_filler
+    from rethined_export.photo.squares import inpaint_in_place
+
+    if not facts.pipelines:
+        raise UserError(f"--pipeline {options.pipeline}: this model has no pipeline of its own")
+    pipeline = choose("--pipeline", options.pipeline, facts.pipelines)
+    return inpaint_in_place(photo, mask.hole, photo_filler(options.artifact, stage, pipeline))
 
 
 def _notes(options: Namespace, photo: "Photo", mask: "Mask") -> list[str]:

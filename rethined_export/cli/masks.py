@@ -2,8 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
-from rethined_export.cli.common import choose
 from rethined_export.errors import UserError
+from rethined_export.names import choose
 from rethined_export.photo.masks import CHANNELS, MaskRule
 
 

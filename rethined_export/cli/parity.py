@@ -14,6 +14,7 @@ from rethined_export.cli.common import (
     run,
     stages,
 )
+from rethined_export.cli.masks import add_mask_options, mask_rule
 from rethined_export.errors import OperatorError, ParityError, UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
@@ -42,6 +43,7 @@ def _parser() -> ArgumentParser:
     add("--image", type=Path, metavar="FILE",
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
     add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
+    add_mask_options(made)
     add("--checkpoint", type=Path, metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
     add("--ignore-hash", action="store_true", help="measure a file the manifest did not sign")
@@ -58,7 +60,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.json:
         print_json({"artifacts": entries})
     else:
-        print_table([_COLUMNS, *(row for entry in entries for row in _rows(entry))])
+        print_table(_table(entries))
     for entry in entries:
         if failure := entry["failure"]:
             fail(failure if entry["path"] in failure else f"{entry['path']}: {failure}")
@@ -112,7 +114,15 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
     def stage(text: str) -> None:
         on_stage(artifact.name, text)
 
-    parity = compare(manifest, artifact, stage, options.image, options.mask, options.checkpoint)
+    parity = compare(
+        manifest,
+        artifact,
+        stage,
+        options.image,
+        options.mask,
+        options.checkpoint,
+        mask_rule(options),
+    )
     entry["operators"] = manifest.operators
     if found != manifest.sha256:
         entry["operators"] = dict(converter(target).count_operators(artifact))
@@ -122,28 +132,29 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
         entry["exit_code"] = ParityError.exit_code
 
 
-_COLUMNS = ("artifact", "scene", "cover", "max |Δ|", "hole PSNR", "flips", "mass kept")
+_COLUMNS = ("artifact", "scene", "cover", "max |Δ|", "hole PSNR")
 
 
-def _rows(entry: dict[str, Any]) -> list[tuple[str, ...]]:
+def _table(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A header and a row for each scene; models bring columns of their own."""
+    found = [scene["columns"] for entry in entries for scene in entry["parity"].get("scenes", [])]
+    own = tuple(dict.fromkeys(name for columns in found for name in columns))
+    return [(*_COLUMNS, *own), *(row for entry in entries for row in _rows(entry, own))]
+
+
+def _rows(entry: dict[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
     """One row a scene."""
     name = Path(entry["path"]).name
     if entry["parity"]["passed"] is None:
-        return [(name, "not run", *["-"] * 5)]
-    rows: list[tuple[str, ...]] = []
-    for scene in entry["parity"]["scenes"]:
-        choice = scene["choice"]
-        flips = (
-            "-" if choice is None else f"{choice['flips']} ({choice['unexplained']} unexplained)"
-        )
-        figures = (
+        return [(name, "not run", *["-"] * (3 + len(own)))]
+    return [
+        (
             name,
             scene["scene"],
             f"{scene['cover']:.0%}",
             f"{scene['max_abs']:.1e}",
             f"{scene['psnr_hole_db']:.0f} dB",
-            flips,
-            f"{scene['mass_kept']:.2f}",
+            *(scene["columns"].get(column, "-") for column in own),
         )
-        rows.append(figures)
-    return rows
+        for scene in entry["parity"]["scenes"]
+    ]

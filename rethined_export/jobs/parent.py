@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import psutil
 
+from rethined_export.jobs.registry import Job, name_of
+
 #: A converter past either is taken for hung or runaway.
 TIME_LIMIT_S = 1200.0
 MEMORY_LIMIT_BYTES = 16 << 30
@@ -25,7 +27,7 @@ OnStage = Callable[[str, str], None]
 _POLL_S = 0.2
 #: What LLVM and coremltools say, without an error code, where a disk is full.
 _UNWRITTEN = ("IO failure on output stream", "[MIL FileWriter]")
-_SCRATCH = re.compile(r"\.\d+-rethined-")
+_SCRATCH = re.compile(r"\.\d+\.export-")
 #: -P: a file in the working directory named like a package must not be imported in its place.
 _WORKER = (sys.executable, "-P", "-m", "rethined_export.jobs.worker")
 _KEEP_BYTES = str(1 << 33)
@@ -54,13 +56,13 @@ class JobError(Exception):
 
 
 def run_job(
-    job: str,
+    job: Job,
     arguments: dict[str, Any],
     on_stage: Callable[[str], None],
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> dict[str, Any]:
-    """Run one job of :mod:`rethined_export.jobs.worker` in a process of its own.
+    """Run a function in a process of its own (see :mod:`rethined_export.jobs.registry`).
 
     Args:
         on_stage: called with each stage the worker enters.
@@ -85,7 +87,7 @@ def run_job(
             start_new_session=True,
         )
         try:
-            _hand_over(process, {"job": job, "parent": os.getpid(), **arguments})
+            _hand_over(process, {"job": name_of(job), "parent": os.getpid(), **arguments})
             message = _follow(process, on_stage, time_limit_s, memory_limit_bytes)
         finally:
             _end(process)
@@ -209,9 +211,9 @@ def worker_threads() -> int:
 
 def scratch_name(directory: Path, name: str) -> Path:
     """A name of our own beside the final one, on the same file system, keeping the suffix."""
-    return directory / f".{os.getpid()}-{name}"
+    return directory / f".{os.getpid()}.export-{name}"
 
 
 def stale_scratch(directory: Path) -> list[Path]:
     """What exports that were killed left in a folder; only for who holds the folder's lock."""
-    return [path for path in directory.glob(".*-rethined-*") if _SCRATCH.match(path.name)]
+    return [path for path in directory.glob(".*.export-*") if _SCRATCH.match(path.name)]

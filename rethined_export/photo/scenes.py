@@ -1,6 +1,6 @@
 """Photos and free-form masks that artifacts are compared on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from rethined_export.errors import UserError
-from rethined_export.models.rethined.config import GRID, TOKENS
 from rethined_export.photo.files import read_mask, read_photo
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.resampling import touched
+from rethined_export.photo.window import Window
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
+Bools = npt.NDArray[np.bool_]
 _T = TypeVar("_T", bound=np.generic)
 
 #: Bundled photos and the share of the image their masks cover.
@@ -31,7 +32,7 @@ class Scene:
 
     Attributes:
         name: of the photo.
-        image: ``[1, 3, S, S]`` in [0, 1]; ``mask``: ``[1, 1, S, S]``, 1 = hole.
+        image: ``[1, 3, H, W]`` in [0, 1]; ``mask``: ``[1, 1, H, W]``, 1 = hole.
     """
 
     name: str
@@ -44,34 +45,38 @@ class Scene:
         return float(self.mask.mean())
 
 
+def _any_hole(_hole: Bools) -> bool:
+    return True
+
+
 def photo_path(name: str) -> Path:
     """A bundled photo."""
     return Path(str(resources.files("rethined_export.photos"))) / f"{name}.jpg"
 
 
-def default_scenes(side: int, most_tokens: int = TOKENS) -> Iterator[Scene]:
+def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -> Iterator[Scene]:
     """The bundled photos at one resolution, each under a free-form mask of its own seed.
 
     Args:
-        most_tokens: hole tokens a mask may have; its cover shrinks until it has no more.
+        bears: whether an artifact can fill a hole ``[H, W]``; covers shrink until it can.
     """
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
         pixels = read_photo(photo_path(name)).pixels
-        mask = free_form_mask(side, cover, seed)
-        while np.count_nonzero(_by_token(mask)) > most_tokens:
+        mask = free_form_mask(window, cover, seed)
+        while not bears(mask):
             cover *= 0.9
-            mask = free_form_mask(side, cover, seed)
-        yield Scene(name, torch.from_numpy(square(pixels, side)), _mask(mask))
+            mask = free_form_mask(window, cover, seed)
+        yield Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
-def user_scene(image: Path, mask: Path, side: int, rule: MaskRule = AS_IT_SAYS) -> Scene:
-    """A user's photo and mask, cut to the middle square and resized to the artifact's side.
+def user_scene(image: Path, mask: Path, window: Window, rule: MaskRule = AS_IT_SAYS) -> Scene:
+    """A user's photo and mask, cut to the middle in the window's shape and resized to it.
 
     Args:
         rule: how to read the mask.
 
     Raises:
-        UserError: unreadable, of different sizes, or no hole, or nothing but hole, in that square.
+        UserError: unreadable, of different sizes, or no hole, or nothing but hole, in the middle.
     """
     photo, hole = read_photo(image), read_mask(mask, rule).hole
     if photo.pixels.shape[:2] != hole.shape:
@@ -79,40 +84,40 @@ def user_scene(image: Path, mask: Path, side: int, rule: MaskRule = AS_IT_SAYS) 
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "
             f"{hole.shape[1]}×{hole.shape[0]}; they must be equal"
         )
-    small = square_hole(mask, hole, side)
-    return Scene(image.stem, torch.from_numpy(square(photo.pixels, side)), _mask(small))
+    small = middle_hole(mask, hole, window)
+    return Scene(image.stem, torch.from_numpy(middle(photo.pixels, window)), _mask(small))
 
 
-def square_hole(path: Path, hole: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
-    """The middle square of a mask ``[H, W]`` at another side, ``[side, side]``.
+def middle_hole(path: Path, hole: Bools, window: Window) -> Bools:
+    """The middle of a mask ``[H, W]`` in the shape of a window, resized to it.
 
     A pixel that covers any part of a hole is hole, so that lines one pixel wide stay.
 
     Raises:
-        UserError: that square has no hole, or nothing but hole; ``path`` is named.
+        UserError: it has no hole, or nothing but hole; ``path`` is named.
     """
-    small = touched(_middle(hole), (side, side))
+    small = touched(_middle(hole, window), window)
     if not small.any() or small.all():
         state = "no hole" if not small.any() else "nothing but hole"
         raise UserError(f"{path} has {state} in its middle square; there is nothing to compare")
     return small
 
 
-def square(pixels: Pixels, side: int) -> npt.NDArray[np.float32]:
-    """The middle square of a photo at another side, as networks take it.
+def middle(pixels: Pixels, window: Window) -> npt.NDArray[np.float32]:
+    """The middle of a photo in the shape of a window, resized to it, as networks take it.
 
     Args:
         pixels: ``[H, W, C]`` as :class:`~rethined_export.photo.files.Photo` has them.
 
     Returns:
-        RGB ``[1, 3, side, side]`` in [0, 1].
+        RGB ``[1, 3, height, width]`` in [0, 1].
     """
-    small = _square(_to_rgb(pixels), side, cv2.INTER_LANCZOS4)
+    small = _resized(_to_rgb(pixels), window)
     values = small.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
-def free_form_mask(side: int, cover: float, seed: int) -> npt.NDArray[np.bool_]:
+def free_form_mask(window: Window, cover: float, seed: int) -> Bools:
     """Brush strokes of random width and turns, drawn until they cover the given share.
 
     The strokes are drawn at 512 and enlarged, so that one seed gives one shape at any resolution.
@@ -136,34 +141,30 @@ def free_form_mask(side: int, cover: float, seed: int) -> npt.NDArray[np.bool_]:
             point = following
             if canvas.mean() >= cover:
                 break
-    large = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_NEAREST)
+    size = (window.width, window.height)
+    large = cv2.resize(canvas, size, interpolation=cv2.INTER_NEAREST)
     return large.astype(bool)
-
-
-def _by_token(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which tokens of the grid hold any hole pixel."""
-    size = len(mask) // GRID
-    return np.asarray(mask.reshape(GRID, size, GRID, size).any(axis=(1, 3)), np.bool_)
 
 
 def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def _square(pixels: Pixels, side: int, method: int) -> Pixels:
-    """The middle square, resized; shrinking averages, so that texture does not alias."""
-    square = _middle(pixels)
-    if len(square) > side:
-        method = cv2.INTER_AREA
-    return np.asarray(cv2.resize(square, (side, side), interpolation=method), pixels.dtype)
+def _resized(pixels: Pixels, window: Window) -> Pixels:
+    """The middle at the window's size; shrinking averages, so that texture does not alias."""
+    part = _middle(pixels, window)
+    method = cv2.INTER_AREA if len(part) > window.height else cv2.INTER_LANCZOS4
+    made = cv2.resize(part, (window.width, window.height), interpolation=method)
+    return np.asarray(made, pixels.dtype)
 
 
-def _middle(pixels: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """The middle square of ``[H, W, …]``."""
+def _middle(pixels: npt.NDArray[_T], window: Window) -> npt.NDArray[_T]:
+    """The largest middle part of ``[H, W, …]`` that has the window's shape."""
     height, width = pixels.shape[:2]
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    return pixels[top : top + edge, left : left + edge]
+    tall = min(height, width * window.height // window.width)
+    wide = min(width, height * window.width // window.height)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return pixels[top : top + tall, left : left + wide]
 
 
 def _to_rgb(pixels: Pixels) -> Pixels:

@@ -84,6 +84,18 @@ def inpaint(
     return result
 
 
+def inpaint_in_place(photo: Photo, hole: Bools, fill_photo: FillPhoto) -> Photo:
+    """Fill the photo's hole with a function that finds its own way around it.
+
+    Of what it makes only the hole's pixels are taken. Raises UserError where the mask does not suit
+    the photo.
+    """
+    _check_mask(photo, hole)
+    if not hole.any():
+        return photo
+    return _take(photo, hole, fill_photo(_colours(photo), hole, 0, 0))
+
+
 def _inpainted(
     photo: Photo, hole: Bools, fill: Fill, size: tuple[int, int], fill_photo: FillPhoto | None
 ) -> Photo:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from rethined_export.quality.methods import Artifact, Method
+from rethined_export.quality.methods import Method
 from rethined_export.quality.metrics import mean, measure
 from rethined_export.quality.perceptual import Computed, perceptual
 from rethined_export.quality.pictures import Pictures
@@ -60,7 +60,7 @@ def evaluate(
     pictures: Pictures,
     tell: Callable[[str], None],
 ) -> Evaluation:
-    """Fill and measure; artifacts of another side are left out.
+    """Fill and measure; methods that do not work at the cases' side are left out.
 
     Args:
         cases: all of one side. pictures: takes crops of what was filled.
@@ -72,7 +72,8 @@ def evaluate(
     for case in cases:
         pictures.add_case(case)
     for method in methods:
-        if isinstance(method, Artifact) and method.side != side:
+        if not method.fits(side):
+            tell(f"{method.name} is left out at {side}: it does not work at that side")
             continue
         tell(f"{method.name} at {side}")
         filled = method.fill(cases)

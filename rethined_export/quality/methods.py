@@ -15,6 +15,7 @@ from rethined_export.inpaint import artifact_facts, fill_scenes
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.filters import bicubic_upsample
 from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.photo.window import Window
 from rethined_export.quality.scenes import Case
 
 #: Radius of OpenCV's fillers, in pixels, as its documentation shows them.
@@ -36,15 +37,32 @@ class Method(Protocol):
     #: Size of what must be shipped, in bytes; 0 if nothing.
     size: int
 
+    def fits(self, side: int) -> bool:
+        """Whether it works on squares of this side."""
+
     def fill(self, cases: list[Case]) -> Filled:
         """Fill every case; all are of one side."""
 
 
 class Function:
-    """A method that is a function of one image and mask."""
+    """A method that is a function of one image and mask.
 
-    def __init__(self, name: str, run: Callable[[Tensor, Tensor], Tensor], size: int = 0) -> None:
-        self.name, self.size, self._run = name, size, run
+    Args:
+        multiple: sides that it works at are multiples of this.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Tensor, Tensor], Tensor],
+        size: int = 0,
+        multiple: int = LOW_RESOLUTION,
+    ) -> None:
+        self.name, self.size, self._run, self._multiple = name, size, run, multiple
+
+    def fits(self, side: int) -> bool:
+        """By its multiple."""
+        return side % self._multiple == 0
 
     def fill(self, cases: list[Case]) -> Filled:
         """One after another, timed."""
@@ -63,9 +81,13 @@ class Artifact:
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path
-        self.side = artifact_facts(path).side
+        self.window = artifact_facts(path).window
         files = path.rglob("*") if path.is_dir() else [path]
         self.size = sum(file.stat().st_size for file in files if file.is_file())
+
+    def fits(self, side: int) -> bool:
+        """At its own window only."""
+        return self.window == Window.square(side)
 
     def fill(self, cases: list[Case]) -> Filled:
         """All cases in one process."""
@@ -81,8 +103,8 @@ class Artifact:
 def classical() -> list[Method]:
     """OpenCV's fillers, and the push–pull fill that the network starts from."""
     return [
-        Function("Telea (OpenCV)", _opencv(cv2.INPAINT_TELEA)),
-        Function("Navier–Stokes (OpenCV)", _opencv(cv2.INPAINT_NS)),
+        Function("Telea (OpenCV)", _opencv(cv2.INPAINT_TELEA), multiple=1),
+        Function("Navier–Stokes (OpenCV)", _opencv(cv2.INPAINT_NS), multiple=1),
         Function("push–pull fill", lambda image, mask: _at_low(image, mask, push_pull)),
     ]
 

@@ -28,7 +28,7 @@ from rethined_export.models.rethined.filters import (
 )
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.scenes import KINDS, Case, bundled
-from rethined_export.recipes.rethined.weights import load_weights
+from rethined_export.recipes.rethined import shipped_network
 
 DOCS = Path("docs")
 
@@ -212,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hr", type=int, default=1024, choices=(1024, 2048))
     side = parser.parse_args().hr
-    model = load_weights(None, "mobile", "paper").model
+    model = shipped_network()
     cases = list(bundled().cases(side, 0))
     results = []
     for variation in VARIATIONS:

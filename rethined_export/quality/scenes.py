@@ -16,7 +16,8 @@ from rethined_export.models.rethined.training.images import SUFFIXES
 from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
 from rethined_export.photo.files import read_mask, read_photo
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
-from rethined_export.photo.scenes import photo_path, square, square_hole
+from rethined_export.photo.scenes import middle, middle_hole, photo_path
+from rethined_export.photo.window import Window
 
 #: Photos inside the package, all from scikit-image.
 BUNDLED = (
@@ -59,11 +60,12 @@ class TestSet:
         random = np.random.default_rng(seed)
         for number, photo in enumerate(self.photos):
             pixels = read_photo(photo).pixels
-            image = torch.from_numpy(square(pixels, side))
+            image = torch.from_numpy(middle(pixels, Window.square(side)))
             enlarged = side / min(pixels.shape[:2])
             if self.masks is not None:
                 path = self.masks[number]
-                given = square_hole(path, read_mask(path, self.rule).hole, side)
+                marked = read_mask(path, self.rule).hole
+                given = middle_hole(path, marked, Window.square(side))
                 yield Case(photo.stem, "given", image, _tensor(given), enlarged)
                 continue
             for kind, widths in KINDS.items():

@@ -28,7 +28,7 @@ from rethined_export.quality.methods import Method, classical, network
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
 from rethined_export.quality.scenes import KINDS, Case, bundled
-from rethined_export.recipes.rethined.weights import load_weights
+from rethined_export.recipes.rethined import shipped_network
 
 TABLE = DOCS / "training-questions.md"
 _COARSE = Stage("coarse", side=128, batch=16, steps=600, rate=2e-3)
@@ -175,7 +175,7 @@ def lines() -> Iterator[str]:
     """Both tables, each line as soon as it is known."""
     images = procedural_pool(Path("build/questions"), _SEED, _IMAGES, 2, lambda _: None)
     low, large = (list(bundled().cases(side, _SEED)) for side in (512, 1024))
-    shipped = load_weights(None, "mobile", "paper").model
+    shipped = shipped_network()
     yield _ABOUT
     for coarse in COARSE_RUNS:
         yield coarse_row(coarse, coarse_model(coarse, images), low)

@@ -13,20 +13,26 @@ class TokenProjection(nn.Module):
     """Twin of ``linear(unfold(F) ⊕ features)``: a patch-sized strided convolution plus a 1×1.
 
     Args:
-        weight: of a linear layer without bias, ``[size, 192 + features]``.
+        weight: of a linear layer without bias, ``[size, 192 + features]``; there may be none.
     """
+
+    context: nn.Conv2d | None
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         weight = weight.detach()
         size, inputs = weight.shape
         self.patch = nn.Conv2d(3, size, PATCH, stride=PATCH, bias=False)
-        self.context = nn.Conv2d(inputs - PATCH_SIZE, size, 1, bias=False)
         self.patch.weight.data = weight[:, :PATCH_SIZE].reshape(size, 3, PATCH, PATCH).clone()
-        self.context.weight.data = weight[:, PATCH_SIZE:, None, None].clone()
+        self.context = None
+        if inputs > PATCH_SIZE:
+            self.context = nn.Conv2d(inputs - PATCH_SIZE, size, 1, bias=False)
+            self.context.weight.data = weight[:, PATCH_SIZE:, None, None].clone()
 
-    def forward(self, high: Tensor, context: Tensor) -> Tensor:
+    def forward(self, high: Tensor, context: Tensor | None = None) -> Tensor:
         """``[1, 3, 512, 512]`` and ``[1, C, 64, 64]`` → ``[1, size, 64, 64]``."""
+        if self.context is None:
+            return self.patch(high)
         return self.patch(high) + self.context(context)
 
 

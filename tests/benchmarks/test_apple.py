@@ -18,7 +18,6 @@ from rethined_export.benchmarks.bench import bench
 from rethined_export.benchmarks.profiles import load_profiles
 from rethined_export.benchmarks.runners.types import Plan
 from rethined_export.cli.bench import main
-from rethined_export.jobs import worker
 
 Monkey = pytest.MonkeyPatch
 
@@ -89,7 +88,7 @@ def measured(monkeypatch: Monkey, folder: Path, own: Any, model: str = "") -> di
     np.savez(folder / "inputs.npz", image=image, mask=np.zeros((1, 1, 64, 64), np.float32))
     np.savez(folder / "own.npz", output=image + own)
     job = {"artifact": "a.mlpackage", "folder": str(folder), "model": model}
-    told = worker.measure_on_apple(lambda _stage: None, **job, warm_up=1, runs=3)
+    told = apple.measure_on_apple(lambda _stage: None, **job, warm_up=1, runs=3)
     assert asked[0]["spec_or_path"] == "a.mlpackage"
     return told | {"device": asked[0]["device"]}
 

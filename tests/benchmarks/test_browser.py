@@ -18,12 +18,13 @@ from rethined_export.benchmarks.browser.server import served
 from rethined_export.benchmarks.browser.tab import Tab
 from rethined_export.benchmarks.runners import browser
 from rethined_export.benchmarks.runners.types import Counted
-from rethined_export.benchmarks.sample import Scene
+from rethined_export.benchmarks.sample import Scene, sample
 from rethined_export.benchmarks.subjects import paste
 from rethined_export.benchmarks.verdict import Verdict
 from rethined_export.cli.bench import main
 from rethined_export.converters.types import ArtifactError
 from rethined_export.errors import ParityError, UnavailableError
+from rethined_export.jobs.registry import Job
 from tests.cli.commands import gone, refusal, send, start, wait_for, workers
 from tests.copies import copied
 
@@ -58,9 +59,9 @@ def after_sampling(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], obj
     """Change something between this machine's own run and the browser's."""
     run_job = browser.run_job
 
-    def changed(job: str, arguments: dict[str, str], *others: object, **more: float) -> object:
+    def changed(job: Job, arguments: dict[str, str], *others: object, **more: float) -> object:
         made = run_job(job, arguments, *others, **more)
-        if job == "sample":
+        if job is sample:
             change(Path(arguments["folder"]))
         return made
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rethined_export.benchmarks.operators import Node, Operators, heaviest, onnx, tflite
+from rethined_export.benchmarks.operators import Node, Operators, heaviest, onnx, operators, tflite
 from rethined_export.cli.bench import main
 from rethined_export.converters.types import ArtifactError
 from rethined_export.jobs.parent import run_job
@@ -124,7 +124,7 @@ def two_operators(path: Path) -> Path:
 
 def test_litert_tells_xnnpacks_operators_and_its_own(tmp_path: Path) -> None:
     path = two_operators(tmp_path / "a b.tflite")
-    told = run_job("operators", {"artifact": str(path), "threads": 1}, lambda _: None)
+    told = run_job(operators, {"artifact": str(path), "threads": 1}, lambda _: None)
     kinds = {row["operator"]: row for row in told["kinds"]}
     assert kinds.keys() == {"Sigmoid (NC)", "ZEROS_LIKE"}
     assert all(row["count"] == 1 for row in kinds.values())

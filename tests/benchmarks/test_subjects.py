@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from rethined_export.benchmarks import subjects
+from rethined_export.deployed import Deployed
+from rethined_export.photo.window import Window
+from rethined_export.spec import default_spec
 
 
 @pytest.mark.parametrize("target", ["onnx", "tflite"])
@@ -17,6 +19,7 @@ def test_pictures_lie_in_memory_as_the_artifact_reads_them(
 ) -> None:
     """Else the runtime, or the way to it, copies them while the inference is timed."""
     seen = []
+    spec = default_spec(Window.square(512), target)
 
     def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
         seen.extend(inputs.values())
@@ -24,10 +27,9 @@ def test_pictures_lie_in_memory_as_the_artifact_reads_them(
 
     @contextmanager
     def load(_path: Path, _threads: int) -> Iterator[object]:
-        yield run
+        yield Deployed(spec, {"whole": run})
 
-    monkeypatch.setattr(subjects, "target_of", lambda _: target)
-    monkeypatch.setattr(subjects, "converter", lambda _: SimpleNamespace(load=load))
+    monkeypatch.setattr(subjects, "deployed", load)
     with subjects.subject(onnx_512, 1) as fill:
         parts = fill()
     assert parts.total > 0

@@ -58,7 +58,7 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         (["--hr", "big"], ["--hr big is not a number", "512, 1024, 2048, 4096"]),
         (["--top-k", "0"], ["--top-k 0", "from 1 to 64"]),
         (["--top-k", "65"], ["--top-k 65", "from 1 to 64"]),
-        (["--top-k", "many"], ["--top-k", "many", "--help"]),
+        (["--top-k", "many"], ["--top-k many is not a whole number"]),
         (["--top-k", "2", "--upscale", "dense"], ["--top-k 2", "--upscale dense", "drop one"]),
         (["--hr", "8192"], ["--hr 8192 is for --upscale patches", "up to 4096"]),
         (["--hole-budget", "10%"], ["--hole-budget goes with --upscale patches", "not gather"]),
@@ -71,7 +71,7 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         (["--image", "photo.png"], ["--image and --mask go together"]),
         (["--mask", "mask.png"], ["--image and --mask go together"]),
         (["--image", "a", "--mask", "b", "--no-verify"], ["--image and --no-verify"]),
-        (["--targt", "onnx"], ["--targt", "--help"]),
+        (["--targt", "onnx"], ["--targt", "did you mean --target?"]),
         (["--target", "[red]x[/] :smile:"], ["--target [red]x[/] :smile: is unknown"]),
         (["--target", "a  b\x1b[31m"], ["--target a  b\\x1b[31m is unknown"]),
     ],
@@ -133,13 +133,13 @@ def checkpoint(tmp_path: Path, kind: str, weights: Path) -> Path:
     ("kind", "said"),
     [
         ("missing", "No such file"),
-        ("directory", "Is a directory"),
+        ("directory", "is a folder"),
         ("empty", "is empty (0 bytes)"),
-        ("code", "a pickle can run code"),
-        ("code in torch.save", "a pickle can run code"),
-        ("other model", "is not a RETHINED checkpoint"),
-        ("truncated", "is truncated"),
-        ("text.safetensors", "is not a safetensors file"),
+        ("code", "holds no named tensors"),
+        ("code in torch.save", "holds no named tensors"),
+        ("other model", "not a RETHINED checkpoint"),
+        ("truncated", "truncated"),
+        ("text.safetensors", "text"),
         ("NaN", "generator.multihead_attention.w_qs.weight holds NaN or Inf"),
         ("Inf", "generator.multihead_attention.w_qs.weight holds NaN or Inf"),
     ],
@@ -254,9 +254,9 @@ def test_leftovers_of_a_killed_export_do_not_matter(
 ) -> None:
     monkeypatch.setattr(pipeline, "run_job", worker())
     (tmp_path / ".rethined-export.lock").touch()
-    (tmp_path / f".4194303-{NAME}").write_text("half")
-    (tmp_path / f".{os.getpid()}-{NAME}.json").write_text("half")
-    (tmp_path / f".1-{NAME}.mlpackage" / "Data").mkdir(parents=True)
+    (tmp_path / f".4194303.export-{NAME}").write_text("half")
+    (tmp_path / f".{os.getpid()}.export-{NAME}.json").write_text("half")
+    (tmp_path / f".1.export-{NAME}.mlpackage" / "Data").mkdir(parents=True)
     (tmp_path / ".12-mine").touch()
     assert main([*CHEAP, "--output", str(tmp_path)]) == 0
     assert {file.name for file in tmp_path.iterdir()} == {".12-mine", NAME, f"{NAME}.json"}
@@ -287,19 +287,19 @@ def shipped_hash() -> str:
 def worker(**failures: Exception) -> Any:
     """A stand-in for run_job: targets named fail, the others write one byte."""
 
-    def run_job(job: str, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
+    def run_job(job: Any, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
         target = arguments["spec"]["target"]
         on_stage("converting")
         if target in failures:
             Path(arguments["path"]).write_bytes(b"half")
             raise failures[target]
-        if job == "verify":
+        if job is pipeline.verify:
             return {"passed": False, "failures": ["[b]scene[/]: off"], "max_abs": float("nan"),
-                    "peak_rss_bytes": 1}  # fmt: skip
+                    "psnr_hole_db": 0.0, "columns": {}, "peak_rss_bytes": 1}  # fmt: skip
         Path(arguments["path"]).write_bytes(b"x")
         return {"seconds": 1.0, "operators": {"Add": 1}, "weights": "untrained", "derived": [],
-                "weights_sha256": shipped_hash(), "parameters": 1, "coherence": False,
-                "peak_rss_bytes": 1}  # fmt: skip
+                "weights_sha256": shipped_hash(), "parameters": 1, "notes": [],
+                "takes": [], "gives": [], "peak_rss_bytes": 1}  # fmt: skip
 
     return run_job
 
@@ -455,7 +455,8 @@ def test_file_in_the_working_directory_is_not_imported(tmp_path: Path) -> None:
         (tmp_path / name).write_text("raise SystemExit('imported')")
     code = (
         "import sys; from rethined_export.jobs.parent import JobError, run_job\n"
-        "try: run_job('describe', {'artifact': 'x.onnx'}, print)\n"
+        "from rethined_export.inpaint import describe\n"
+        "try: run_job(describe, {'artifact': 'x.onnx'}, print)\n"
         "except JobError as error: print(error, file=sys.stderr)"
     )
     script = tmp_path / "scripts" / "run.py"

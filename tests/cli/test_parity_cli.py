@@ -31,7 +31,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """In place of a real comparison: the jobs asked for; all are said to hold."""
     asked: list[dict[str, Any]] = []
 
-    def run_job(job: str, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
+    def run_job(job: Any, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
         asked.append(arguments)
         on_stage("comparing on [b]scene[/]")
         return {"passed": True, "failures": [], "scenes": [], "max_abs": 0.0,
@@ -92,7 +92,7 @@ def test_truncated_artifact_is_refused_also_without_its_hash(
         ("suffix", "expected a file ending in .onnx, .tflite, .mlpackage"),
         ("manifest missing", "no manifest at"),
         ("not JSON", "is not valid JSON"),
-        ("schema", "is not a manifest of schema 1"),
+        ("schema", "is not a manifest of schema 2"),
         ("field", "missing: sha256"),
         ("folder", "signed"),
     ],
@@ -163,7 +163,7 @@ def test_checkpoint_that_has_changed(
 def test_checkpoint_for_an_untrained_artifact(
     artifact: Path, weights: Path, measured: list[Any], capsys: Capture
 ) -> None:
-    edit_manifest(artifact, lambda facts: facts["spec"].update(variant="published"))
+    edit_manifest(artifact, lambda facts: facts["spec"].update(untrained=True))
     assert "leave --checkpoint out" in failure([artifact, "--checkpoint", weights], capsys)
     assert not measured
 

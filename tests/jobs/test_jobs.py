@@ -8,12 +8,15 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psutil
 import pytest
 
 from rethined_export.jobs import parent as jobs
 from rethined_export.jobs.parent import JobError, run_job, stale_scratch
+from rethined_export.jobs.registry import Job, find
 
 GIB = 1 << 30
 #: A worker with jobs of its own in place of the real ones.
@@ -71,7 +74,7 @@ def litter(report):
     Path(tempfile.mkdtemp(), "big").write_text("x")
     return {"folder": tempfile.gettempdir()}
 
-worker._JOBS = {k: v for k, v in globals().items() if callable(v)}
+worker.registry.find = lambda name: globals()[name.rsplit(":")[-1]]
 worker.main()
 """
 
@@ -95,6 +98,11 @@ def nothing_left(stand_in: Path) -> None:
     assert not psutil.Process().children(recursive=True)
 
 
+def job(name: str) -> Job:
+    """A job of the worker above, by name."""
+    return cast(Job, SimpleNamespace(__module__="rethined_export.test", __qualname__=name))
+
+
 def ignore(_stage: str) -> None:
     """No interest in stages."""
 
@@ -109,7 +117,7 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("job", "code", "said"),
+    ("name", "code", "said"),
     [
         ("crash", 1, "crashed (SIGSEGV); it last printed: about to crash"),
         ("killed", 1, "killed (SIGKILL), most likely because memory ran out"),
@@ -118,9 +126,9 @@ def ended(pid: int) -> bool:
         ("disk", 2, "No space left on device (/x/[b]y); free some space"),
     ],
 )
-def test_failures(job: str, code: int, said: str) -> None:
+def test_failures(name: str, code: int, said: str) -> None:
     with pytest.raises(JobError) as caught:
-        run_job(job, {}, ignore)
+        run_job(job(name), {}, ignore)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == code
@@ -128,22 +136,22 @@ def test_failures(job: str, code: int, said: str) -> None:
 
 def test_traceback_is_in_the_log() -> None:
     with pytest.raises(JobError) as caught:
-        run_job("fail", {}, ignore)
+        run_job(job("fail"), {}, ignore)
     assert "Traceback" in caught.value.log
     assert "second line" in caught.value.log
 
 
-@pytest.mark.parametrize("job", ["hang", "chatty", "closed"])
-def test_time_limit(job: str) -> None:
+@pytest.mark.parametrize("name", ["hang", "chatty", "closed"])
+def test_time_limit(name: str) -> None:
     started = time.monotonic()
     with pytest.raises(JobError, match="stopped after 2 s without finishing"):
-        run_job(job, {}, ignore, time_limit_s=2)
+        run_job(job(name), {}, ignore, time_limit_s=2)
     assert time.monotonic() - started < 20
 
 
 def test_memory_limit() -> None:
     with pytest.raises(JobError, match=r"stopped at 0\.[234] GiB of memory \(limit 0\.2 GiB\)"):
-        run_job("grow", {}, ignore, memory_limit_bytes=GIB // 5)
+        run_job(job("grow"), {}, ignore, memory_limit_bytes=GIB // 5)
 
 
 @pytest.mark.parametrize("line", ["not JSON", "[1, 2]", "3", "\\xff\\xfe"])
@@ -151,28 +159,28 @@ def test_garbage_from_a_worker(line: str, tmp_path: Path, monkeypatch: pytest.Mo
     code = f"import os, time; os.write(1, b'{line}\\n'); time.sleep(600)"
     monkeypatch.setattr(jobs, "_WORKER", (sys.executable, "-c", code))
     with pytest.raises(JobError, match="something other than a message") as caught:
-        run_job("any", {}, ignore)
+        run_job(job("any"), {}, ignore)
     assert "\n" not in str(caught.value)
 
 
 def test_worker_that_never_reads_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_WORKER", (sys.executable, "-c", "raise SystemExit(3)"))
     with pytest.raises(JobError, match="ended with code 3 and no result"):
-        run_job("any", {"filler": "x" * (1 << 20)}, ignore)
+        run_job(job("any"), {"filler": "x" * (1 << 20)}, ignore)
 
 
 def test_what_a_converter_prints_is_not_taken_for_a_result() -> None:
-    assert run_job("prints", {}, ignore)["fine"] is True
+    assert run_job(job("prints"), {}, ignore)["fine"] is True
 
 
 def test_temporary_files_of_a_worker_are_removed() -> None:
-    folder = run_job("litter", {}, ignore)["folder"]
+    folder = run_job(job("litter"), {}, ignore)["folder"]
     assert not Path(folder).exists()
 
 
 def test_what_a_worker_started_ends_with_it() -> None:
     pids: list[str] = []
-    run_job("outlived", {}, pids.append)
+    run_job(job("outlived"), {}, pids.append)
     (pid,) = (int(stage.split()[1]) for stage in pids)
     assert ended(pid)
 
@@ -186,7 +194,7 @@ def test_interrupt_ends_the_whole_group() -> None:
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     with pytest.raises(KeyboardInterrupt):
-        run_job("hang", {}, on_stage)
+        run_job(job("hang"), {}, on_stage)
     assert len(pids) == 2
     assert all(ended(pid) for pid in pids)
 
@@ -195,7 +203,9 @@ def test_worker_notices_that_its_parent_was_killed(tmp_path: Path) -> None:
     code = f"""
         from rethined_export.jobs import parent as jobs
         jobs._WORKER = {jobs._WORKER!r}
-        jobs.run_job("hang", {{}}, lambda stage: print(stage, flush=True))
+        from types import SimpleNamespace
+        hang = SimpleNamespace(__module__="rethined_export.test", __qualname__="hang")
+        jobs.run_job(hang, {{}}, lambda stage: print(stage, flush=True))
     """
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
@@ -211,7 +221,27 @@ def test_worker_notices_that_its_parent_was_killed(tmp_path: Path) -> None:
 
 
 def test_stale_scratch_is_told_from_other_hidden_files(tmp_path: Path) -> None:
-    ours = {".123-rethined-a.onnx", ".9-rethined-a.onnx.json"}
-    for name in (*ours, ".x-rethined-a.onnx", ".123-other", "rethined-a.onnx", ".rethined"):
+    ours = {".123.export-a.onnx", ".9.export-a.onnx.json"}
+    for name in (*ours, ".x.export-a.onnx", ".123-other", "export-a.onnx", ".export"):
         (tmp_path / name).touch()
     assert {path.name for path in stale_scratch(tmp_path)} == ours
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "rethined_export.jobs.parent:run_job",
+        "rethined_export.export:export",
+        "rethined_export.export:missing",
+        "rethined_export.no_such:thing",
+        "convert",
+    ],
+)
+def test_only_marked_functions_run(name: str) -> None:
+    with pytest.raises((ValueError, ImportError)):
+        find(name)
+
+
+def test_marked_functions_are_found() -> None:
+    assert find("rethined_export.export:convert").__name__ == "convert"

@@ -1,6 +1,7 @@
 """The reference, step by step, against explicit loops and sums."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from small import small_config, small_model
 from torch import Tensor
 
-from rethined_export.models.rethined import GRID, PATCH, TOKENS, VARIANTS, Rethined
+from rethined_export.models.rethined import (
+    DIALECTS,
+    GRID,
+    PATCH,
+    TOKENS,
+    VARIANTS,
+    Rethined,
+)
 from rethined_export.models.rethined.attention import (
     FORBIDDEN,
     POSITION,
@@ -17,10 +25,14 @@ from rethined_export.models.rethined.attention import (
     attention_map,
     mask_scores,
     position_code,
+    prefer_self,
 )
 from rethined_export.models.rethined.filters import (
     bicubic_downsample,
     bicubic_upsample,
+    bilinear_downsample,
+    bilinear_upsample,
+    cubic_downsample,
     fold,
     gaussian_blur,
     gaussian_taps,
@@ -120,6 +132,34 @@ def test_upsample_repeats_the_border(scale, size):
     matrix = resampling(size, size * scale, -0.75, 1, clamp=True)
     expected = matrix @ x.double() @ matrix.T
     assert (bicubic_upsample(x, scale) - expected).abs().max() <= 2 * 16 * EPS
+
+
+def tents(count: int, out: int, stretch: float, clamp: bool) -> Tensor:
+    """Matrix ``[out, count]`` of a bilinear resize, straight from its definition."""
+    matrix = torch.zeros(out, count, dtype=torch.float64)
+    for target in range(out):
+        centre = (target + 0.5) * count / out - 0.5
+        for source in range(math.floor(centre - stretch), math.ceil(centre + stretch) + 1):
+            if clamp or 0 <= source < count:
+                weight = max(1 - abs(source - centre) / stretch, 0)
+                matrix[target, min(max(source, 0), count - 1)] += weight
+    return matrix / matrix.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+def test_bilinear_resizes_and_the_reduction_without_antialias(scale, size):
+    large, small = noise(size, 1, 3, size * scale, size * scale), noise(size, 1, 3, size, size)
+    shrink = tents(size * scale, size, scale, clamp=False)
+    enlarge = tents(size, size * scale, 1, clamp=True)
+    plain = resampling(size * scale, size, -0.75, 1, clamp=True)
+    for actual, matrix, x in (
+        (bilinear_downsample(large, scale), shrink, large),
+        (bilinear_upsample(small, scale), enlarge, small),
+        (cubic_downsample(large, scale), plain, large),
+    ):
+        expected = matrix @ x.double() @ matrix.T
+        assert (actual - expected).abs().max() <= 3 * 8 * scale * EPS
 
 
 # --- Attention --------------------------------------------------------------------------------
@@ -401,3 +441,75 @@ def test_low_resolution_result_is_the_output_at_512(models):
 def test_other_sides_are_refused(models, image, mask):
     with pytest.raises(ValueError, match="multiple of 512"):
         models["paper"](torch.zeros(image), torch.zeros(mask))
+
+
+# --- Dialects ---------------------------------------------------------------------------------
+
+
+def test_clamped_attention_is_a_softmax_of_every_row():
+    """A known token's own key gets the limit, a hole token's own its negative, others what is left
+    of theirs within it."""
+    scores, limit = (noise(5, 6, 6) - 0.5) * 100, 20.0
+    hole = torch.tensor([1.0, 0, 0, 1, 0, 1])
+    biased = prefer_self(mask_scores(scores, hole, "published"), hole)
+    weights, _ = attention_map(biased, hole, limit=limit)
+    for query in range(6):
+        own = -limit if hole[query] else limit
+        clamped = [
+            own if key == query else min(max(scores[query, key].item(), -limit), limit)
+            for key in range(6)
+        ]
+        grown = [math.exp(score) for score in clamped]
+        expected = [value / sum(grown) for value in grown]
+        # The bias of 1e4 rounds the query's own score alone, which is clamped away.
+        assert weights[query].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
+def test_keys_kept_are_the_strongest_before_the_clamp():
+    """So that equal clamped scores are no ties; known tokens keep themselves first."""
+    scores = torch.tensor([[0.0, 70, 60, 30], [90, 0, 80, 0], [55, 99, 0, 0], [1, 2, 3, 0]])
+    hole = torch.tensor([1.0, 1, 0, 0])
+    biased = prefer_self(mask_scores(scores, hole, "published"), hole)
+    weights, indices = attention_map(biased, hole, top_k=2, limit=50)
+    assert indices.tolist() == [[1, 2], [0, 2], [2, 1], [3, 2]]
+    assert weights[0].tolist() == pytest.approx([0, 0.5, 0.5, 0])
+    assert weights[2].tolist() == pytest.approx([0, 0.5, 0.5, 0])
+    assert weights[3, 3] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("context", ["masked", "full"])
+def test_a_dialect_computes_what_it_says(context):
+    """At full resolution: bilinear base, high frequencies of the context, known pixels put back."""
+    dialect = replace(DIALECTS["mikanquyt"], context=context)
+    model = small_model(small_config("published", dialect=dialect))
+    image, mask = noise(6, 1, 3, 1024, 1024), torch.zeros(1, 1, 1024, 1024)
+    mask[:, :, 200:420, 333:600] = 1
+    with torch.no_grad():
+        made = model(image, mask)
+        weights, _ = attention_map(made.scores, made.hole, limit=50)
+    high = unfold(high_frequencies(image if context == "full" else image * (1 - mask)), 16)
+    filled = bilinear_upsample(made.low, 2) + fold(weights @ high, 16, 1024, 1024)
+    expected = mask * filled + (1 - mask) * image
+    assert (made.output - expected).abs().max() <= 1e-6
+    known = mask.expand_as(image) == 0
+    assert torch.equal(made.output[known], image[known])
+
+
+@pytest.mark.parametrize(
+    "side,changes",
+    [
+        (512, {"variant": "paper", "start": "push-pull", "position": POSITION}),
+        (1024, {"variant": "published", "dialect": DIALECTS["mikanquyt"]}),
+    ],
+)
+def test_doubles_run_through_everything(side, changes):
+    """What rounding adds can be measured: weights and images in float64, an image in float64."""
+    model = small_model(small_config(**changes))
+    image, mask = noise(7, 1, 3, side, side), torch.zeros(1, 1, side, side)
+    mask[:, :, 100:300, 50:250] = 1
+    with torch.no_grad():
+        single = model(image, mask, top_k=1)
+        exact = model.double()(image.double(), mask.double(), indices=single.indices)
+    for name in ("output", "low", "coarse", "scores", "hole"):
+        assert getattr(exact, name).dtype == torch.float64, name
+    assert 0 < (single.output - exact.output).abs().max() <= 1e-4

@@ -9,6 +9,7 @@ from PIL import Image
 
 from rethined_export.cli import export as export_cli
 from rethined_export.photo.scenes import free_form_mask, photo_path
+from rethined_export.photo.window import Window
 
 SIDE = 1024
 
@@ -34,7 +35,7 @@ def exported_top4(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Pa
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A photo, and a mask with free-form strokes that also touches a border and a corner."""
-    mask = free_form_mask(SIDE, 0.2, seed=7)
+    mask = free_form_mask(Window.square(SIDE), 0.2, seed=7)
     mask[:90, :200] = True
     mask[300:420, -60:] = True
     path = tmp_path_factory.mktemp("scene") / "mask.png"

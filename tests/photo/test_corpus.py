@@ -12,6 +12,7 @@ from rethined_export.errors import UserError
 from rethined_export.photo.files import check_output, losses, read_mask, read_photo, write_photo
 from rethined_export.photo.masks import MaskRule
 from rethined_export.photo.scenes import user_scene
+from rethined_export.photo.window import Window
 
 DOCS = Path(__file__).parents[2] / "docs" / "photos.md"
 BEGIN, END = "<!-- made by tests/photo/test_corpus.py -->\n", "<!-- end -->\n"
@@ -169,7 +170,7 @@ def test_every_file_as_a_photo_and_as_a_mask_of_a_comparison(file, tmp_path):
         (tmp_path / "hole.png", file, MaskRule(threshold=128)),
     ):
         try:
-            scene = user_scene(photo, mask, 16, rule)
+            scene = user_scene(photo, mask, Window.square(16), rule)
         except UserError as error:
             assert str(file) in str(error) and "\n" not in str(error)
             continue

@@ -11,13 +11,14 @@ from PIL import Image
 from rethined_export.errors import UserError
 from rethined_export.photo.masks import MaskRule
 from rethined_export.photo.resampling import touched, touched_window
-from rethined_export.photo.scenes import square_hole, user_scene
+from rethined_export.photo.scenes import middle_hole, user_scene
+from rethined_export.photo.window import Window
 
 
 def test_lines_one_pixel_wide_are_not_lost() -> None:
     hole = np.zeros((3000, 3000), bool)
     hole[1001, 200:2800] = hole[200:2800, 1499] = True
-    small = square_hole(Path("mask.png"), hole, 512)
+    small = middle_hole(Path("mask.png"), hole, Window.square(512))
     assert small[1001 * 512 // 3000, 34:478].all()
     assert small[34:478, 1499 * 512 // 3000].all()
     assert small.mean() < 3 * 2 / 512
@@ -46,8 +47,9 @@ def test_the_rule_reaches_the_mask(tmp_path: Path) -> None:
     greys = np.zeros((40, 40), np.uint8)
     greys[5:15], greys[25:35] = 100, 200
     Image.fromarray(greys).save(tmp_path / "mask.png")
+    window = Window.square(40)
     with pytest.raises(UserError, match=r"grey 100 25\.0%, grey 200 25\.0%"):
-        user_scene(tmp_path / "photo.png", tmp_path / "mask.png", 40)
+        user_scene(tmp_path / "photo.png", tmp_path / "mask.png", window)
     for rule, cover in ((MaskRule(1), 0.5), (MaskRule(101), 0.25), (MaskRule(101, True), 0.75)):
-        scene = user_scene(tmp_path / "photo.png", tmp_path / "mask.png", 40, rule)
+        scene = user_scene(tmp_path / "photo.png", tmp_path / "mask.png", window, rule)
         assert scene.cover == pytest.approx(cover)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import VALUES, assert_within, rounding
 
-from rethined_export.models.rethined.filters import bicubic_downsample
+from rethined_export.models.rethined.filters import bicubic_downsample, bilinear_downsample
 from rethined_export.rewrite.antialias import AntialiasedDownsample, antialias_taps
 
 EVEN_SCALES = st.sampled_from([2, 4, 6, 8])
@@ -24,6 +24,14 @@ def test_equals_plain_resize(scale, size, values):
     x = values.draw(1, 3, size * scale, size * scale)
     actual = AntialiasedDownsample(scale, size)(x)
     assert_within(actual, bicubic_downsample(x, scale), rounding(terms(scale), x))
+
+
+@settings(deadline=None, max_examples=60)
+@given(scale=EVEN_SCALES, size=st.integers(1, 24), values=VALUES)
+def test_bilinear_equals_plain_resize(scale, size, values):
+    x = values.draw(1, 3, size * scale, size * scale)
+    actual = AntialiasedDownsample(scale, size, "bilinear")(x)
+    assert_within(actual, bilinear_downsample(x, scale), rounding(terms(scale), x))
 
 
 @pytest.mark.parametrize("scale", [2, 4])

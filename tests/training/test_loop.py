@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from rethined_export.models.rethined import load_checkpoint
 from rethined_export.models.rethined.push_pull import push_pull
 from rethined_export.models.rethined.training import loop
 from rethined_export.models.rethined.training.images import Pixels
@@ -22,6 +21,7 @@ from rethined_export.models.rethined.training.procedural import scene
 from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.models.rethined.training.state import CHECKPOINT
+from rethined_export.recipes.rethined.weights import load_checkpoint
 
 COARSE = Stage("coarse", side=64, batch=2, steps=4, rate=1e-3)
 ATTENTION = Stage("attention", side=512, batch=1, steps=2, rate=1e-3)

@@ -56,7 +56,6 @@ class Pair:
             k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
         scale: s; the pair fills photos of up to 512·s pixels a side.
         budget: K. top_k: k. B is 32.
-        coherence: the low program has a coherence layer, which looks at a token's neighbours.
     """
 
     low: Runner
@@ -64,7 +63,11 @@ class Pair:
     scale: int
     budget: int
     top_k: int
-    coherence: bool
+
+    @property
+    def coherence(self) -> bool:
+        """The low program has a coherence layer, which looks at a token's neighbours."""
+        return "rows" in self.low.takes
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ class Choice:
     scores: Floats
 
 
-class PairRuntime:
+class PairRunner:
     """A split pair as a function from image and mask to image, for comparing it with torch."""
 
     def __init__(self, pair: Pair, name: str) -> None:
         self._pair, self.name = pair, name
+        self.takes = frozenset({"image", "mask"})
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """``image`` ``[1, 3, S, S]`` and ``mask`` ``[1, 1, S, S]``; the outputs of a whole."""
@@ -99,6 +103,11 @@ class PairRuntime:
             "indices": choice.indices[None],
             "scores": choice.scores[None],
         }
+
+
+def count_tokens(hole: Bools) -> int:
+    """Tokens of the grid that hold any pixel of a hole ``[S, S]``."""
+    return int(np.count_nonzero(_any(hole, len(hole) // GRID)))
 
 
 class Square:

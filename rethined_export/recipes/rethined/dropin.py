@@ -9,7 +9,7 @@ from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import TOKENS
 from rethined_export.recipes.rethined.graph import Scene
 from rethined_export.recipes.rethined.holes import HoleTokens
-from rethined_export.recipes.rethined.low import all_scores
+from rethined_export.recipes.rethined.low import all_scores, mass_kept
 from rethined_export.recipes.rethined.patches import (
     HALO,
     LOW_HALO,
@@ -119,8 +119,8 @@ class HoleGraph(nn.Module):
         top_k: keys kept for each.
     """
 
-    upscale = "patches"
-    paper = True
+    upscale: str = "patches"
+    keeps_known = True
 
     def __init__(self, model: Rethined, hr: int, budget: int, top_k: int = 1) -> None:
         super().__init__()
@@ -168,6 +168,10 @@ class HoleGraph(nn.Module):
         look = self.low.look(x_low * (1 - mask_low), mask_low)
         scores = all_scores(look) + hole.reshape(1, 1, 1, TOKENS) * FORBIDDEN
         return Scene(look, mask_low, hole, scores)
+
+    def mass_kept(self, scene: Scene, indices: Tensor) -> float:
+        """Mean share of hole tokens' attention on the keys int32 ``[1, N, k]``."""
+        return mass_kept(scene.scores, indices, scene.hole)
 
     def complete(
         self, image: Tensor, mask: Tensor, scene: Scene, indices: Tensor, scores: Tensor

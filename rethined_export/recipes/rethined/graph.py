@@ -4,14 +4,19 @@ import copy
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
-from rethined_export.recipes.rethined.low import Look, LowResolution, all_scores
+from rethined_export.recipes.rethined.low import (
+    Look,
+    LowResolution,
+    all_scores,
+    mass_kept,
+    softmax,
+)
 from rethined_export.rewrite.antialias import AntialiasedDownsample
 from rethined_export.rewrite.bicubic import BicubicUpsample
 from rethined_export.rewrite.gather import PatchGather
@@ -67,11 +72,16 @@ class ExportGraph(LowResolution):
         if upscale == "gather":
             self.strongest = Strongest(top_k, TOKENS)
         self.gather_low = PatchGather(PATCH, GRID)
+        self.dialect = dialect = model.config.dialect
+        self.keeps_known = self.paper or dialect.composite
         if self.scale > 1:
-            self.enlarge = BicubicUpsample(self.scale)
+            if dialect.enlarge == "bicubic":
+                self.enlarge: nn.Module = BicubicUpsample(self.scale)
+            else:
+                self.enlarge = nn.Upsample(scale_factor=float(self.scale), mode="bilinear")
             self.gather_high = PatchGather(PATCH * self.scale, GRID)
             if not self.paper:
-                self.reduce = AntialiasedDownsample(self.scale, LOW_RESOLUTION)
+                self.reduce = AntialiasedDownsample(self.scale, LOW_RESOLUTION, dialect.shrink)
         self.eval().requires_grad_(False)
 
     @property
@@ -92,7 +102,7 @@ class ExportGraph(LowResolution):
         """
         scene = self.describe(image, mask)
         if self.upscale == "dense":
-            attention = torch.softmax(scene.scores, dim=3)
+            attention = softmax(scene.scores, 3, self.dialect.score_limit)
             low = self.refine(scene, dense_mix(scene.look.high, attention, PATCH, GRID))
             return (self.finish(image, mask, scene, low, attention=attention),)
         scores, indices = self.strongest(scene.scores)
@@ -103,14 +113,19 @@ class ExportGraph(LowResolution):
         x_low, mask_low, hole = self._shrink(image, mask)
         look = self.look(x_low, mask_low)
         flags = hole.reshape(1, 1, 1, TOKENS)
-        bias = flags * FORBIDDEN if self.paper else forbid_self(flags, FORBIDDEN)
-        return Scene(look, mask_low, hole, all_scores(look) + bias)
+        return Scene(look, mask_low, hole, all_scores(look) + self._bias(flags))
+
+    def mass_kept(self, scene: Scene, indices: Tensor) -> float:
+        """Mean share of hole tokens' attention on the keys int32 ``[1, N, k]``; 1 for ``dense``."""
+        if self.upscale == "dense":
+            return 1.0
+        return mass_kept(scene.scores, indices, scene.hole, self.dialect.score_limit)
 
     def complete(
         self, image: Tensor, mask: Tensor, scene: Scene, indices: Tensor, scores: Tensor
     ) -> Tensor:
         """Everything after the keys are chosen: the image ``[1, 3, hr, hr]``."""
-        weights = torch.softmax(scores, dim=2) if self.top_k > 1 else None
+        weights = softmax(scores, 2, self.dialect.score_limit) if self.top_k > 1 else None
         low = self.refine(scene, self.gather_low(scene.look.high, indices, weights))
         return self.finish(image, mask, scene, low, indices=indices, weights=weights)
 
@@ -138,10 +153,13 @@ class ExportGraph(LowResolution):
     ) -> Tensor:
         """Attention upscaling at full resolution; the low-resolution result where s = 1."""
         if self.scale == 1:
-            return low
+            return self._composite(image, mask, low)
         base = self.enlarge(low)
         known = image * (1 - mask)
-        context = known + mask * base if self.paper else known
+        if self.paper:
+            context = known + mask * base
+        else:
+            context = image if self.dialect.context == "full" else known
         high = context - self.blur(context)
         patch = PATCH * self.scale
         if indices is None:
@@ -151,8 +169,23 @@ class ExportGraph(LowResolution):
             mixed = self.gather_high(high, indices, weights)
         if self.paper:
             return mask * (base + mixed) + known
-        flag = spread_flags(scene.hole, patch)
-        return base + flag * mixed + (1 - flag) * high
+        if self.dialect.score_limit is None:
+            flag = spread_flags(scene.hole, patch)
+            mixed = flag * mixed + (1 - flag) * high
+        return self._composite(image, mask, base + mixed)
+
+    def _composite(self, image: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
+        """Known pixels back as they came, where the dialect does so."""
+        return mask * filled + (1 - mask) * image if self.dialect.composite else filled
+
+    def _bias(self, flags: Tensor) -> Tensor:
+        """What is added to the scores, for flags ``[1, 1, 1, N]``."""
+        if self.paper:
+            return flags * FORBIDDEN
+        if self.dialect.score_limit is None:
+            return forbid_self(flags, FORBIDDEN)
+        # Known tokens ask too, and prefer themselves.
+        return forbid_self(2 * flags - 1, FORBIDDEN)
 
     def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x_LR, m_LR and token flags ``[1, 1, 64, 64]``."""

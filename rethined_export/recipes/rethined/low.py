@@ -67,21 +67,47 @@ class LowResolution(nn.Module):
         composite = mask_low * coarse + x_low  # which is zero in the hole already
         blurred = self.blur(composite)
         high = composite - blurred
-        context = self._to_grid(features[self.config.feature_stage])
-        queries, keys = self.project(high, context).chunk(2, dim=1)
+        queries, keys = self.project(high, self._context(features)).chunk(2, dim=1)
         if self.config.position:
             queries, keys = (torch.cat([side, self.places], dim=1) for side in (queries, keys))
         return Look(composite, blurred, high, queries, keys)
 
-    def _to_grid(self, features: Tensor) -> Tensor:
-        """Bring encoder features to one vector a token."""
-        factor = STAGE_STRIDES[self.config.feature_stage] / PATCH
-        if factor == 1:
-            return features
-        return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
+    def _context(self, features: list[Tensor]) -> Tensor | None:
+        """Encoder features of the stage that joins the tokens; None if there is none."""
+        stage = self.config.feature_stage
+        return None if stage is None else to_grid(features[stage], stage)
+
+
+def to_grid(features: Tensor, stage: int) -> Tensor:
+    """Bring a stage's encoder features to one vector a token, ``[1, C, 64, 64]``."""
+    factor = STAGE_STRIDES[stage] / PATCH
+    if factor == 1:
+        return features
+    return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def all_scores(look: Look) -> Tensor:
     """``QKᵀ/√d_k`` of every token with every token, ``[1, 1, N, N]``."""
     queries = look.queries.reshape(1, 1, -1, TOKENS)
     return torch.matmul(queries.transpose(2, 3), look.keys.reshape(1, 1, -1, TOKENS))
+
+
+def softmax(scores: Tensor, dim: int, limit: float | None) -> Tensor:
+    """Weights of biased scores, which a dialect may clamp to ± a limit first."""
+    return torch.softmax(scores if limit is None else scores.clamp(-limit, limit), dim=dim)
+
+
+def mass_kept(scores: Tensor, indices: Tensor, hole: Tensor, limit: float | None = None) -> float:
+    """Mean share of the attention of hole tokens that falls on the keys kept, in [0, 1].
+
+    Args:
+        scores: biased, of all tokens ``[1, 1, N, N]``.
+        indices: keys kept ``[1, N, k]``.
+        hole: token flags ``[1, 1, 64, 64]``; without any, nothing is lost.
+        limit: what a dialect clamps scores to.
+    """
+    asks = hole.flatten() > 0
+    if not asks.any():
+        return 1.0
+    weights = softmax(scores[0, 0][asks], 1, limit)
+    return float(weights.gather(1, indices[0][asks].long()).sum(1).mean())

@@ -1,105 +1,98 @@
-"""What each kind of artifact computes: the torch module, its inputs and outputs."""
+"""What each kind of RETHINED artifact computes: the torch module, its inputs and outputs."""
 
-from dataclasses import replace
-
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from rethined_export.artifacts import ExportSpec
-from rethined_export.converters.types import Array, Program, Runner
-from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
+from rethined_export.converters.types import Program, TensorInfo
+from rethined_export.models.rethined import LOW_RESOLUTION, Inpainter, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
-from rethined_export.recipes.rethined.caller import BATCH, Pair, PairRuntime
+from rethined_export.models.rethined.copying import CopyModel
+from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined.caller import BATCH
+from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.dropin import HoleGraph
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.patches import HALO, LOW_WINDOW, PatchStage
+from rethined_export.recipes.types import HOLE, RGB, image_info, scene
+
+_LOW = Window.square(LOW_RESOLUTION)
 
 
-def exportable(spec: ExportSpec, model: Rethined) -> Program:
-    """The module that a spec asks for, with inputs to trace it by.
-
-    Args:
-        model: reference in eval mode.
-    """
-    if spec.part == "low":
-        return _low(spec, model)
-    if spec.part == "patch":
-        return _patch(spec)
-    graph = whole_graph(spec, model)
-    return Program(graph, _scene(spec.hr), graph.output_names)
-
-
-def whole_graph(spec: ExportSpec, model: Rethined) -> ExportGraph | HoleGraph:
+def whole_graph(options: RethinedOptions, model: Inpainter) -> ExportGraph | HoleGraph | CopyGraph:
     """Image and mask to image; for a part, the whole it belongs to."""
-    if spec.upscale == "patches":
-        return HoleGraph(model, spec.hr, spec.places, spec.top_k)
-    return ExportGraph(model, spec.hr, spec.upscale, spec.top_k)
+    if isinstance(model, CopyModel):
+        return CopyGraph(model, options.hr)
+    assert isinstance(model, Rethined)
+    if options.upscale == "patches":
+        return HoleGraph(model, options.hr, options.places, options.ranks)
+    return ExportGraph(
+        model, options.hr, "dense" if options.upscale == "dense" else "gather", options.ranks
+    )
 
 
-def _scene(side: int) -> dict[str, Tensor]:
-    """An image, and a mask over its upper half's left part."""
-    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    mask = torch.zeros(1, 1, side, side)
-    mask[:, :, : side // 2, : side // 8] = 1
-    return {"image": image, "mask": mask}
+def whole(options: RethinedOptions, model: Inpainter) -> Program:
+    """One file: image and mask to image, and what was copied from where."""
+    window, shape = options.window, (1, TOKENS, options.ranks)
+    takes = (image_info("image", 3, window, RGB), image_info("mask", 1, window, HOLE))
+    said = "RGB, about [0, 1]; clip before rounding to 8 bits"
+    gives = [image_info("output", 3, window, said)]
+    if options.upscale != "dense":
+        indices = "patch each token copies; rows of known tokens carry no meaning"
+        gives.append(TensorInfo("indices", shape, "NTK", "int32", indices))
+        gives.append(TensorInfo("scores", shape, "NTK", "float32", "their attention scores"))
+    if options.upscale == "patches":
+        over = "hole tokens over the budget, left as they came"
+        gives.append(TensorInfo("left", (1,), "N", "int32", over))
+    return Program(whole_graph(options, model), scene(window), takes, tuple(gives))
 
 
-def _low(spec: ExportSpec, model: Rethined) -> Program:
-    inputs = _scene(LOW_RESOLUTION)
-    inputs["tokens"] = torch.arange(spec.places, dtype=torch.int32)
-    module = HoleTokens(model, spec.top_k)
+def low(options: RethinedOptions, model: Rethined) -> Program:
+    """Half of a pair: the photo at 512² to filled patches, and what to copy for each."""
+    listed, ranks = options.places, options.ranks
+    inputs = scene(_LOW)
+    inputs["tokens"] = torch.arange(listed, dtype=torch.int32)
+    takes = [
+        image_info("image", 3, _LOW, RGB),
+        image_info("mask", 1, _LOW, HOLE),
+        TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
+    ]
+    module = HoleTokens(model, ranks)
     if module.coherent:
-        inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=spec.places)
-    return Program(module, inputs, ("low", "composite", "indices", "scores"))
+        inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=listed)
+        place = f"place of each in tokens, else {listed}"
+        takes.append(TensorInfo("rows", (TOKENS,), "N", "int32", place))
+    composite = "coarse image in the hole, photo elsewhere"
+    gives = (
+        TensorInfo("low", (listed, PATCH, 3, PATCH), "KHCW", "float32", "filled patches"),
+        image_info("composite", 3, _LOW, composite),
+        TensorInfo("indices", (1, listed, ranks), "NTK", "int32", "token each one copies"),
+        TensorInfo("scores", (1, listed, ranks), "NTK", "float32", "their attention scores"),
+    )
+    return Program(module, inputs, tuple(takes), gives)
 
 
-def _patch(spec: ExportSpec) -> Program:
-    scale, sources = spec.hr // LOW_RESOLUTION, BATCH * spec.top_k
-    window = PATCH * scale + 2 * HALO
+def patch(options: RethinedOptions) -> Program:
+    """The other half: windows of the photo to patches of it at full resolution."""
+    scale, sources = options.hr // LOW_RESOLUTION, BATCH * options.ranks
+    size = PATCH * scale
+    window = size + 2 * HALO
     inputs = {
         "sources": torch.rand(sources, window, 3, window),
         "low_targets": torch.rand(BATCH, LOW_WINDOW, 3, LOW_WINDOW),
     }
-    if spec.top_k > 1:
-        inputs["weights"] = torch.full((BATCH, spec.top_k), 1 / spec.top_k)
-    return Program(PatchStage(scale, spec.top_k).eval(), inputs, ("patches",))
-
-
-class TorchRuntime:
-    """A module called as an artifact is: arrays by name in, arrays by name out."""
-
-    name = "torch"
-
-    def __init__(self, module: nn.Module, outputs: tuple[str, ...]) -> None:
-        self._module, self._outputs = module, outputs
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        with torch.no_grad():
-            made = self._module(*(torch.from_numpy(np.asarray(x)) for x in inputs.values()))
-        tensors = made if isinstance(made, tuple) else (made,)
-        return {name: x.numpy() for name, x in zip(self._outputs, tensors, strict=True)}
-
-
-def in_place_of_whole(spec: ExportSpec, model: Rethined, runtime: Runner) -> Runner:
-    """An artifact as a function from image and mask to image.
-
-    A program of a split pair is completed by the torch twin of the other, so that each is judged by
-    itself, in the image it helps to make.
-    """
-    if spec.part == "whole":
-        return runtime
-    other = exportable(replace(spec, part="patch" if spec.part == "low" else "low"), model)
-    twin = TorchRuntime(other.module, other.outputs)
-    low, patch = (runtime, twin) if spec.part == "low" else (twin, runtime)
-    scale = spec.hr // LOW_RESOLUTION
-    pair = Pair(
-        low,
-        patch if scale > 1 else None,
-        scale,
-        spec.places,
-        spec.top_k,
-        model.config.coherence,
+    filled = "RGB at any scale, hole filled with the low image enlarged"
+    meanings = {
+        "sources": ("BHCW", filled),
+        "low_targets": ("BHCW", "low image, same scale"),
+        "weights": ("BK", "sum to 1"),
+    }
+    if options.ranks > 1:
+        inputs["weights"] = torch.full((BATCH, options.ranks), 1 / options.ranks)
+    takes = tuple(
+        TensorInfo(name, tuple(value.shape), meanings[name][0], "float32", meanings[name][1])
+        for name, value in inputs.items()
     )
-    return PairRuntime(pair, runtime.name)
+    said = "RGB at the scale of the inputs; clip before rounding"
+    gives = (TensorInfo("patches", (BATCH, size, 3, size), "BHCW", "float32", said),)
+    return Program(PatchStage(scale, options.ranks).eval(), inputs, takes, gives)

@@ -1,61 +1,62 @@
-"""Where a reference model's weights come from: a checkpoint, the shipped ones, or a stand-in."""
+"""RETHINED's weights from a file: the shapes of the network are read off them."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from rethined_export.errors import UserError
-from rethined_export.models.rethined import (
-    CheckpointError,
-    Rethined,
-    Variant,
-    load_checkpoint,
-    preset_config,
-    untrained,
-)
-from rethined_export.models.weights import shipped
+from rethined_export.checkpoints import CheckpointError, read, strip
+from rethined_export.models.rethined import AUTHORS, Dialect, Inpainter, Network
+from rethined_export.models.rethined import CheckpointError as UnfitError
+from rethined_export.models.rethined.derive import from_tensors
 
-UNTRAINED = "untrained"
+#: How names of each kind of network begin.
+_MEMBERS = ("coarse_model.", "generator.", "inpainter.", "hr_upscaler.")
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A reference model in eval mode and where it came from.
+class Loaded:
+    """A model in eval mode with its weights loaded.
 
     Attributes:
-        model: float32.
-        name: the file's name, or ``untrained``.
-        sha256: of the file's bytes, or of the untrained tensors.
-        derived: what was read off a user's checkpoint because it differs from the preset.
+        model: float32, not re-parameterised unless the file was.
+        sha256: hash of the file's bytes.
+        derived: what was read off the weights because it differs from the preset, and how the file
+            was read, one line each.
+        notes: what the file does not tell, and was taken as asked or as the authors have it.
     """
 
-    model: Rethined
-    name: str
+    model: Inpainter
     sha256: str
     derived: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def load_weights(checkpoint: Path | None, preset: str, variant: Variant) -> Weights:
-    """Load a checkpoint; with none the shipped weights, or where none are shipped untrained ones.
+def load_checkpoint(
+    path: Path, preset: str, variant: Network, dialect: Dialect = AUTHORS, key: str | None = None
+) -> Loaded:
+    """Read a checkpoint and build the model its shapes call for.
+
+    Args:
+        key: place of the weights in the file; None: found.
 
     Raises:
-        UserError: the checkpoint cannot be used; the message says why.
+        CheckpointError: unreadable, of another model, or with NaN or Inf in it.
     """
-    path = checkpoint or shipped(preset, variant)
-    if path is None:
-        model = untrained(preset_config(preset, variant))
-        return Weights(model, UNTRAINED, _hash(model), ())
+    found = read(path, key, is_ours)
+    prefix = strip(found.tensors, is_ours)
+    tensors = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in found.tensors.items()
+        if name.startswith(prefix)
+    }
     try:
-        loaded = load_checkpoint(path, preset, variant)
-    except CheckpointError as error:
-        raise UserError(str(error)) from error
-    derived = loaded.derived if checkpoint else ()
-    return Weights(loaded.model, path.name, loaded.sha256, derived)
+        made = from_tensors(tensors, preset, variant, dialect, found.settings or None)
+    except UnfitError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    places = [f"weights at {found.at}"] if found.at else []
+    places += [f"prefix {prefix} stripped"] if prefix else []
+    return Loaded(made.model, found.sha256, (*places, *made.derived), (*found.notes, *made.notes))
 
 
-def _hash(model: Rethined) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+def is_ours(name: str) -> bool:
+    """Whether a tensor's name begins as those of a RETHINED network do."""
+    return name.startswith(_MEMBERS)

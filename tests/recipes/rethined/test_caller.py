@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from rethined_export.artifacts import ExportSpec
 from rethined_export.models.rethined import preset_config, untrained
 from rethined_export.photo.files import read_photo
 from rethined_export.photo.scenes import photo_path
+from rethined_export.recipes.rethined import RECIPE
 from rethined_export.recipes.rethined.caller import (
     GRID,
     TOKENS,
@@ -23,7 +23,8 @@ from rethined_export.recipes.rethined.caller import (
     windows,
 )
 from rethined_export.recipes.rethined.graph import ExportGraph
-from rethined_export.recipes.rethined.programs import TorchRuntime, exportable
+from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.types import TorchRunner
 
 #: Two orders of summation through some seventy layers, as for the rewritten graph.
 TOLERANCE = 1e-5
@@ -40,12 +41,11 @@ def model():
 def pair(model) -> Callable[..., Pair]:
     def make(hr: int = 1024, k: int = 1, budget: int = BUDGET) -> Pair:
         made = []
+        options = RethinedOptions(hr=hr, upscale="patches", split=True, hole_budget=budget, top_k=k)
         for part in ("low", "patch"):
-            spec = ExportSpec("onnx", "mobile", "paper", hr, "patches", k, None, part, budget)
-            program = exportable(spec, model)
-            made.append(TorchRuntime(program.module, program.outputs))
+            made.append(TorchRunner(RECIPE.program(options, model, part)))
         low, patch = made
-        return Pair(low, patch, hr // 512, spec.places, k, model.config.coherence)
+        return Pair(low, patch, hr // 512, options.places, k)
 
     return make
 

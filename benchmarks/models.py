@@ -1,0 +1,234 @@
+"""What each model costs in each target, and what our rewrites gain over a plain export.
+
+Run by ``make bench-models``. Weights are seeded stand-ins: neither size nor time depends on them.
+Times are of one machine; ratios come from runs in turn in one process. Writes
+``benchmarks/results/models.{json,md}``.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rethined_export.artifacts import tool_versions
+from rethined_export.converters import TARGETS, converter
+from rethined_export.converters.types import Array, run_program
+from rethined_export.export import Exported, ExportRequest, export
+from rethined_export.jobs.memory import peak_rss_bytes
+from rethined_export.recipes import recipe
+from rethined_export.recipes.options import Options
+from rethined_export.spec import ExportSpec, load_reference
+
+RESULTS = Path(__file__).parent / "results"
+THREADS = 2
+#: Runs in turn that count, after one that does not.
+REPEATS = 3
+#: Most seconds and GiB of a conversion, and most size over that of the weights.
+MOST_SECONDS, MOST_GIB, MOST_SIZE = 120, 8, 1.02
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One row of the table, and how much faster than a plain export it must be; 0: no plain one."""
+
+    model: str
+    options: Options
+    least_ratio: float
+
+
+def subjects() -> list[Subject]:
+    """Every model at the size it is used at."""
+    from rethined_export.recipes.lama.options import LamaOptions
+    from rethined_export.recipes.migan import MiGanOptions
+    from rethined_export.recipes.rethined.options import RethinedOptions
+
+    return [
+        Subject("lama", LamaOptions(preset="big"), 1.5),
+        Subject("migan", MiGanOptions(preset="512"), 1.0),
+        Subject("rethined", RethinedOptions(hr=1024), 0.0),
+    ]
+
+
+def main() -> None:
+    """Measure everything and write the table and its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", nargs="+", help="only these")
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--naive", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.naive is not None:
+        _convert_naive(options.naive[0], Path(options.naive[1]))
+        return
+    if options.measure is not None:
+        target, ours, naive = options.measure
+        print(json.dumps(_times(target, Path(ours), Path(naive))))
+        return
+    chosen = [s for s in subjects() if options.model is None or s.model in options.model]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [row for subject in chosen for row in _rows(subject, Path(folder))]
+    figures = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {THREADS} threads, {platform.system()}",
+        "versions": {n: v for t in TARGETS for n, v in tool_versions(t).items()},
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "models.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (RESULTS / "models.md").write_text(report(figures))
+    print(report(figures))
+
+
+def _rows(subject: Subject, folder: Path) -> list[dict[str, Any]]:
+    """One model: each target's artifact, verified, and its time beside a plain export's."""
+    shipped = recipe(subject.model).shipped(subject.options) is not None
+    specs = tuple(
+        ExportSpec(subject.model, target, subject.options, untrained=not shipped)
+        for target in TARGETS
+    )
+    rows = []
+    for made in export(ExportRequest(specs, folder), _show):
+        if made.failure is not None:
+            raise SystemExit(f"{made.path.name}: {made.failure}")
+        rows.append(_row(subject, made, folder))
+    return rows
+
+
+def _row(subject: Subject, made: Exported, folder: Path) -> dict[str, Any]:
+    assert made.manifest is not None
+    assert made.parity is not None
+    target = made.spec.target
+    naive = folder / f"naive-{subject.model}.onnx"
+    if target == "onnx" and subject.least_ratio:
+        _show(target, "plain export")
+        _run("--naive", subject.model, naive)
+    _show(target, "timing")
+    times = json.loads(_run("--measure", target, made.path, naive).splitlines()[-1])
+    return {
+        "model": subject.model,
+        "preset": subject.options.preset,
+        "size": str(subject.options.window),
+        "target": target,
+        "bytes": made.manifest.bytes,
+        "over_weights": made.manifest.bytes / (4 * made.parameters),
+        "seconds": made.seconds,
+        "peak_gib": made.peak_rss_bytes / 2**30,
+        "operators": sum(made.manifest.operators.values()),
+        "max_abs": made.parity["max_abs"],
+        "least_ratio": subject.least_ratio,
+        **times,
+    }
+
+
+def _run(what: str, *arguments: object) -> str:
+    command = [sys.executable, "-m", "rethined_export.benchmarks.models", what]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{what} {arguments} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _show(first: str, second: str) -> None:
+    print(f"{first}: {second}", file=sys.stderr, flush=True)
+
+
+# --- One process each ----------------------------------------------------------------------------
+
+
+def _convert_naive(model: str, path: Path) -> None:
+    """The reference as it is written, by torch's own exporter, without any rewrite."""
+    subject = next(s for s in subjects() if s.model == model)
+    spec = ExportSpec(model, "onnx", subject.options, untrained=True)
+    module = load_reference(spec).model
+    inputs = spec.recipe.program(subject.options, module, "whole").inputs
+    with torch.no_grad():
+        program = run_program(module, inputs, ("output",), ())
+        torch.onnx.export(
+            program.module,
+            tuple(program.inputs.values()),
+            str(path),
+            dynamo=True,
+            input_names=list(program.inputs),
+            output_names=["output"],
+            verbose=False,
+        )
+
+
+def _times(target: str, ours: Path, naive: Path) -> dict[str, Any]:
+    """Milliseconds of one run, and of the plain export's where there is one, run in turn."""
+    from rethined_export.deployed import embedded_spec
+
+    inputs = _inputs(embedded_spec(ours))
+    load = converter(target).load
+    with load(ours, THREADS) as fast:
+        if not naive.exists() or target != "onnx":
+            times = [_milliseconds(fast, inputs) for _ in range(REPEATS + 1)][1:]
+            return {"ms": statistics.median(times), "ratio": None, "peak_run": peak_rss_bytes()}
+        with load(naive, THREADS) as slow:
+            pairs = [
+                (_milliseconds(fast, inputs), _milliseconds(slow, inputs))
+                for _ in range(REPEATS + 1)
+            ][1:]
+    return {
+        "ms": statistics.median(pair[0] for pair in pairs),
+        "ratio": statistics.median(slow / fast for fast, slow in pairs),
+        "peak_run": peak_rss_bytes(),
+    }
+
+
+def _inputs(spec: ExportSpec) -> dict[str, Array]:
+    scene = next(spec.recipe.scenes(spec.options, None, None))
+    return {"image": scene.image.numpy(), "mask": scene.mask.numpy().astype(np.float32)}
+
+
+def _milliseconds(runner: Any, inputs: dict[str, Array]) -> float:
+    begun = time.perf_counter()
+    runner(**inputs)
+    return 1e3 * (time.perf_counter() - begun)
+
+
+def report(figures: dict[str, Any]) -> str:
+    """The figures as Markdown, each beside what it must reach."""
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    lines = [
+        "# Models",
+        "",
+        f"Made by `make bench-models` on {figures['date']}; {figures['machine']}; seeded stand-in "
+        f"weights but for RETHINED's shipped ones. {versions}.",
+        "",
+        "Core ML's time is that of the ML Program interpreter off a Mac, and tells nothing of "
+        "Apple's runtime. The ratio is the time of the reference through torch's own ONNX exporter "
+        "over that of our artifact, run in turn.",
+        "",
+        f"| model | size | target | file MB | ÷ weights (≤ {MOST_SIZE}) | convert s (≤ "
+        f"{MOST_SECONDS}) | peak GiB (≤ {MOST_GIB}) | operators | largest difference | run ms | "
+        "plain ÷ ours |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["rows"]:
+        ratio = "–"
+        if row["ratio"] is not None:
+            ratio = f"{row['ratio']:.2f} (≥ {row['least_ratio']:g})"
+        lines.append(
+            f"| {row['model']} {row['preset']} | {row['size']} | {row['target']} "
+            f"| {row['bytes'] / 1e6:.1f} | {row['over_weights']:.3f} | {row['seconds']:.0f} "
+            f"| {row['peak_gib']:.2f} | {row['operators']} | {row['max_abs']:.1e} "
+            f"| {row['ms']:.0f} | {ratio} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

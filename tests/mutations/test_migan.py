@@ -1,0 +1,108 @@
+"""Broken MI-GAN artifacts are caught by the numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from rethined_export.cli import export as export_cli
+from tests.copies import copied
+from tests.mutations.test_onnx import Mutation, named, nodes, store
+
+
+@pytest.fixture(scope="module")
+def onnx_256(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX artifact of the stand-in at 256."""
+    folder = tmp_path_factory.mktemp("migan")
+    options = ["--model", "migan", "--untrained", "--target", "onnx", "--no-verify"]
+    assert export_cli.main([*options, "--output", str(folder)]) == 0
+    return folder / "migan-untrained-256-fp32.onnx"
+
+
+def change(model: onnx.ModelProto, part: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change the stored tensor whose name contains a text."""
+    stored = named(model, part)
+    values = numpy_helper.to_array(stored)
+    changed = how(values)
+    assert not np.array_equal(changed, values)
+    store(stored, changed)
+
+
+def no_noise_at_the_last_level(model: onnx.ModelProto) -> None:
+    change(model, "synthesis.b256.conv2.noise", np.zeros_like)
+
+
+def noise_with_rows_for_columns(model: onnx.ModelProto) -> None:
+    change(model, "synthesis.b64.conv1.noise", lambda values: values.swapaxes(2, 3))
+
+
+def enlargement_off_by_a_pixel(model: onnx.ModelProto) -> None:
+    """As if zeros were padded at the other sides."""
+    change(model, "synthesis.b256.conv1.upsample.kernel", lambda k: np.roll(k, 1, axis=3))
+
+
+def image_enlarged_by_nearest_neighbours(model: onnx.ModelProto) -> None:
+    def centre(kernel: np.ndarray) -> np.ndarray:
+        only = np.zeros_like(kernel)
+        only[:, :, 1, 1] = 1
+        return only
+
+    change(model, "synthesis.b8.upsample.kernel", centre)
+
+
+def gain_left_out_of_one_layer(model: onnx.ModelProto) -> None:
+    change(model, "encoder.b128.conv1.conv2.weight", lambda w: w / np.float32(np.sqrt(2)))
+
+
+def mask_behind_the_colours(model: onnx.ModelProto) -> None:
+    (join,) = nodes(model, "Concat")
+    join.input[:] = list(reversed(join.input))
+
+
+def limit_of_1_for_256(model: onnx.ModelProto) -> None:
+    for stored in model.graph.initializer:
+        values = numpy_helper.to_array(stored)
+        if values.size == 1 and abs(values.item()) == 256:
+            store(stored, values / 256)
+
+
+def steeper_slope(model: onnx.ModelProto) -> None:
+    nodes(model, "LeakyRelu")[-1].attribute[0].f = 0.25
+
+
+def known_pixels_painted(model: onnx.ModelProto) -> None:
+    """The composite mixes in what lies under it."""
+    last = nodes(model, "Mul")[-2]
+    assert "mask" in last.input
+    last.input[list(last.input).index("mask")] = nodes(model, "Concat")[0].input[0]
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        no_noise_at_the_last_level,
+        pytest.param(noise_with_rows_for_columns, marks=pytest.mark.slow),
+        enlargement_off_by_a_pixel,
+        pytest.param(image_enlarged_by_nearest_neighbours, marks=pytest.mark.slow),
+        gain_left_out_of_one_layer,
+        mask_behind_the_colours,
+        limit_of_1_for_256,
+        pytest.param(steeper_slope, marks=pytest.mark.slow),
+        known_pixels_painted,
+    ],
+)
+def test_mutation_is_caught(
+    mutation: Mutation, onnx_256: Path, tmp_path: Path, judge: Callable[[Path], int]
+) -> None:
+    artifact = copied(onnx_256, tmp_path / "copy")
+    model = onnx.load(artifact)
+    mutation(model)
+    onnx.save(model, artifact)
+    assert judge(artifact) == 3
+
+
+def test_the_artifact_itself_passes(onnx_256: Path, judge: Callable[[Path], int]) -> None:
+    assert judge(onnx_256) == 0
