@@ -47,7 +47,6 @@ def _command(arguments: Sequence[str] | None) -> int:
     from rethined_export.recipes.rethined.options import RethinedOptions
     from rethined_export.spec import ExportSpec, load_reference
 
-    prepare(folders=[chosen.output])
     checkpoint = None if chosen.checkpoint is None else str(chosen.checkpoint)
     options = RethinedOptions(preset=preset)
     reference = load_reference(ExportSpec("rethined", "onnx", options, checkpoint=checkpoint))
@@ -55,6 +54,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     assert isinstance(network_model, Rethined)
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
+    prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
     pictures = Pictures(crops)
     whole = Evaluation([], [])

@@ -26,7 +26,13 @@ from rethined_export.photo.metadata import (
     png_exif,
     read_metadata,
 )
-from rethined_export.photo.opening import open_image, opened, read_bytes, reason
+from rethined_export.photo.opening import (
+    damage_told,
+    open_image,
+    opened,
+    read_bytes,
+    reason,
+)
 from rethined_export.photo.photo import Density, Metadata, Photo, Pixels
 
 __all__ = [
@@ -70,7 +76,9 @@ def read_photo(path: str | Path) -> Photo:
     with warnings.catch_warnings():
         # Odd metadata is no news to the user.
         warnings.simplefilter("ignore")
-        return _photo(_loaded(data, path), data, path)
+        image = _loaded(data, path)
+        with damage_told(path):
+            return _photo(image, data, path)
 
 
 def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
@@ -83,14 +91,19 @@ def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = _loaded(data, path)
-        if image.mode in ("I", "F") and image.format != "PPM":
-            pixels = _upright(np.asarray(image)[..., None], _orientation(image))
-        else:
-            pixels = _photo(image, data, path).pixels
-            if image.mode == "P" and not (pixels != pixels[:1, :1]).any():
-                # A palette of one colour: what was drawn is in its indices.
-                pixels = _upright(np.asarray(image)[..., None], _orientation(image))
+        with damage_told(path):
+            pixels = _mask_pixels(image, data, path)
         return replace(mask_of(pixels, str(path), rule), frames=frames_of(image, data))
+
+
+def _mask_pixels(image: Image.Image, data: bytes, path: Path) -> Pixels:
+    """`[H, W, C]` of any number type."""
+    if image.mode not in ("I", "F") or image.format == "PPM":
+        pixels = _photo(image, data, path).pixels
+        if image.mode != "P" or (pixels != pixels[:1, :1]).any():
+            return pixels
+        # A palette of one colour: what was drawn is in its indices.
+    return _upright(np.asarray(image)[..., None], _orientation(image))
 
 
 def _loaded(data: bytes, path: Path) -> Image.Image:
@@ -103,8 +116,6 @@ def _loaded(data: bytes, path: Path) -> Image.Image:
 
 def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
     """The upright photo of a loaded image, `data` being its file."""
-    frames = frames_of(image, data)
-    image.seek(0) if frames > 1 else None
     decoded = decode(image, data, path)
     # Opened again, since loading a TIFF turns Pillow's pixels and drops the tag: OpenCV's are not.
     by_opencv = image.format == "TIFF" and not decoded.by_pillow
@@ -119,7 +130,7 @@ def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
         alpha=decoded.alpha,
         about=_turned(about, orientation),
         changed=decoded.changed,
-        frames=frames,
+        frames=frames_of(image, data),  # last, since counting may unload the first
     )
 
 

@@ -39,6 +39,8 @@ _OTHER, _FLAT = 0.05, 0.01
 _FLAT_SIDE = 5
 #: Colours told in a message, and how many count as few.
 _TOLD, _FEW = 4, 8
+#: More colours than a mask has, even as a JPEG: a picture's are told apart to two bits less.
+_MANY, _COARSE = 1 << 16, 0xFCFCFC
 
 
 @dataclass(frozen=True)
@@ -215,12 +217,15 @@ def _histogram(colours: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         counts = sum(np.bincount(row, minlength=256) for row in colours[..., 0])
         found = np.flatnonzero(counts)
         return found[:, None], np.asarray(counts, np.int64)[found]
-    keys, numbers = [], []
+    keys, numbers, kept = [], [], np.uint32(0xFFFFFF)
     step = max(1, (1 << 20) // colours.shape[1])
     for top in range(0, len(colours), step):  # in strips: sorting all at once takes long
         strip = colours[top : top + step].astype(np.uint32)
         packed = strip[..., 0] << 16 | strip[..., 1] << 8 | strip[..., 2]
-        key, number = np.unique(packed, return_counts=True)
+        key, number = np.unique(packed & kept, return_counts=True)
+        if len(key) > _MANY:
+            kept = np.uint32(_COARSE)
+            key, number = np.unique(packed & kept, return_counts=True)
         keys.append(key)
         numbers.append(number)
     merged, place = np.unique(np.concatenate(keys), return_inverse=True)

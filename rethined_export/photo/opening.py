@@ -63,13 +63,26 @@ def open_image(data: bytes, path: Path) -> Image.Image:
             f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
         ) from error
     _check_room(image, len(data), path)
-    try:
+    with damage_told(path):
         image.load()
+    return image
+
+
+@contextlib.contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Say of whatever a decoder stumbles over that the file is damaged.
+
+    Raises:
+        UserError: it is, or what was raised as one.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
     except Exception as error:
         raise UserError(
             f"{path} is damaged or cut short ({reason(error)}); save or copy it again"
         ) from error
-    return image
 
 
 def opened(data: bytes) -> Image.Image:

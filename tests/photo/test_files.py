@@ -1,5 +1,6 @@
 """Photos and masks: what is read, what is written, and how bad files are refused."""
 
+import contextlib
 import io
 import os
 import struct
@@ -260,6 +261,19 @@ def test_truncated_16_bit(tmp_path, ending):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
     refuses(path, "damaged or cut short")
+
+
+@pytest.mark.parametrize("ending", ["tif", "gif", "webp"])
+def test_truncated_files_of_several_pictures(tmp_path, ending):
+    path = tmp_path / f"in.{ending}"
+    others = [Image.fromarray(noise(40, 60, 3)) for _ in range(2)]
+    Image.fromarray(noise(40, 60, 3)).save(path, save_all=True, append_images=others)
+    data = path.read_bytes()
+    for keep in range(10, len(data), len(data) // 40):
+        path.write_bytes(data[:keep])
+        for read in (read_photo, read_mask):
+            with contextlib.suppress(UserError):
+                read(path)
 
 
 def claiming(width: int, height: int) -> bytes:
