@@ -50,7 +50,7 @@ class Subject:
 def subjects() -> list[Subject]:
     """Every model at the size it is used at."""
     from rethined_export.recipes.lama.options import LamaOptions
-    from rethined_export.recipes.migan import MiGanOptions
+    from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
 
     return [

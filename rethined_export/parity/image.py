@@ -3,8 +3,7 @@
 Three programs meet on every scene: the reference model, the rewritten torch graph, the artifact.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rethined_export.converters.types import Array, ArtifactError, Runner
-from rethined_export.parity.report import REWRITE_GATE, SceneParity, psnr
+from rethined_export.parity.report import REWRITE_GATE, Judge, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
 
 Bools = npt.NDArray[np.bool_]
@@ -20,7 +19,7 @@ Bools = npt.NDArray[np.bool_]
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-class ImageJudge:
+class ImageJudge(Judge):
     """Pixels in the hole; known ones must come back as they went in.
 
     Args:
@@ -61,18 +60,6 @@ class ImageJudge:
         with torch.no_grad():
             exact = self._precise(scene.image, scene.mask).numpy()
         return float(np.abs(truth - exact)[hole].max())
-
-    def totals(self, _scenes: Iterable[SceneParity]) -> Mapping[str, Any]:
-        """None beside those that all models have."""
-        return {}
-
-    def columns(self, _scenes: Iterable[SceneParity]) -> Mapping[str, str]:
-        """None beside those that all models have."""
-        return {}
-
-    def failures(self) -> list[str]:
-        """None but those of scenes."""
-        return []
 
 
 def image_of(runtime: Runner, scene: Scene) -> npt.NDArray[np.float32]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,9 +72,10 @@ class SceneParity:
         return asdict(self) | {"columns": self.columns()}
 
 
-class Judge(Protocol):
+class Judge(ABC):
     """Compares what an artifact makes of a scene with what torch makes of it."""
 
+    @abstractmethod
     def compare(self, runtime: Runner, scene: Any) -> SceneParity:
         """Run an artifact, as a function of the whole, on one scene.
 
@@ -83,12 +85,15 @@ class Judge(Protocol):
 
     def totals(self, scenes: Iterable[Any]) -> Mapping[str, Any]:
         """Figures over all scenes that are this model's own; ``index_flips`` among them."""
+        return {}
 
     def columns(self, scenes: Iterable[Any]) -> Mapping[str, str]:
         """What a table of artifacts shows beside the figures that all have, over all scenes."""
+        return {}
 
     def failures(self) -> list[str]:
         """Gates missed that belong to no scene."""
+        return []
 
 
 @dataclass(frozen=True)

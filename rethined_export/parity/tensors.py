@@ -1,9 +1,8 @@
 """The judge of modules that are no inpainters: every value of every output."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from rethined_export.converters.types import ArtifactError, Runner
 from rethined_export.errors import UserError
-from rethined_export.parity.report import SceneParity, psnr
+from rethined_export.parity.report import Judge, SceneParity, psnr
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -49,7 +48,7 @@ def given_inputs(file: Path, shapes: Shapes) -> Inputs:
     return Inputs(file.stem, {name: torch.from_numpy(value) for name, value in arrays.items()})
 
 
-class TensorJudge:
+class TensorJudge(Judge):
     """Largest difference of any output, relative to its largest magnitude where that is over 1.
 
     Args:
@@ -83,15 +82,3 @@ class TensorJudge:
             rewrite_max_abs=0.0,  # nothing is rewritten
             noise=None,
         )
-
-    def totals(self, _scenes: Iterable[SceneParity]) -> Mapping[str, Any]:
-        """None beside those that all models have."""
-        return {}
-
-    def columns(self, _scenes: Iterable[SceneParity]) -> Mapping[str, str]:
-        """None beside those that all models have."""
-        return {}
-
-    def failures(self) -> list[str]:
-        """None but those of scenes."""
-        return []

@@ -23,7 +23,9 @@ from rethined_export.models.migan import (
 from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.window import Window
 from rethined_export.recipes.migan import pipeline
+from rethined_export.recipes.migan.caller import NativeRunner, fill_photo
 from rethined_export.recipes.migan.graph import rewritten
+from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options, option
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
@@ -38,40 +40,8 @@ from rethined_export.recipes.types import (
     scene,
 )
 
-if TYPE_CHECKING:
-    from rethined_export.deployed import Deployed
-
 _NATIVE_INPUT = "known - 0.5 (1 = known), then RGB in [-1, 1] with 0 in the hole"
 _NATIVE_OUTPUT = "RGB, about [-1, 1] but unbounded, known pixels painted too"
-
-
-@dataclass(frozen=True)
-class MiGanOptions(Options):
-    """What to export of MI-GAN; the preset decides the size."""
-
-    preset: str = option("256", "side of its square: 256 (default) or 512", choices=PRESETS)
-    io: str = option(
-        "plain",
-        "plain (default): image and mask to image; native: the generator's own 4 channels to RGB",
-        choices=("plain", "native"),
-    )
-
-    @property
-    def window(self) -> Window:
-        """The preset's square."""
-        return Window.square(PRESETS[self.preset].resolution)
-
-    def sized(self, window: Window) -> Self:
-        """The preset of that size."""
-        for name, config in PRESETS.items():
-            if window == Window.square(config.resolution):
-                return replace(self, preset=name)
-        raise UserError(f"MI-GAN works at {', '.join(PRESETS)} squared, not {window}")
-
-    @property
-    def size_text(self) -> str:
-        """The preset is the size."""
-        return ""
 
 
 class MiGanRecipe(Recipe[MiGanOptions]):
@@ -128,44 +98,14 @@ class MiGanRecipe(Recipe[MiGanOptions]):
     def pipelines(self) -> Mapping[str, Callable[..., Pixels]]:
         """The published one, with known pixels kept or to the letter."""
         return {
-            "migan": partial(_fill, pipeline.OURS),
-            "migan-original": partial(_fill, pipeline.ORIGINAL),
+            "migan": partial(fill_photo, pipeline.OURS),
+            "migan-original": partial(fill_photo, pipeline.ORIGINAL),
         }
 
     def recognises(self, names: frozenset[str]) -> float:
         """By noise and separable convolutions in both halves."""
         wanted = ("encoder.b4.conv1.conv2.weight", "synthesis.b8.conv1.noise_const")
         return float(all(name in names for name in wanted))
-
-
-class NativeRunner:
-    """A bare generator as a function from image and mask to image."""
-
-    takes = frozenset({"image", "mask"})
-
-    def __init__(self, generator: Runner) -> None:
-        self.name = generator.name
-        self._paint = pipeline.native_network(_raw(generator))
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        image, mask = (np.asarray(inputs[name], np.float32) for name in ("image", "mask"))
-        return {"output": np.where(mask > 0, self._paint(image, mask), image)}
-
-
-def _raw(generator: Runner) -> Callable[[pipeline.Floats], pipeline.Floats]:
-    return lambda x: np.asarray(generator(input=x)["output"], np.float32)
-
-
-def _fill(manner: pipeline.Manner, made: Deployed, photo: Pixels, hole: Bools) -> Pixels:
-    """A photo filled through an artifact; a bare generator paints known pixels too."""
-    options: Any = made.spec.options
-
-    def composited(image: pipeline.Floats, mask: pipeline.Floats) -> pipeline.Floats:
-        return np.asarray(made.runner(image=image, mask=mask)["output"], np.float32)
-
-    native = options.io == "native"
-    network = pipeline.native_network(_raw(made.programs["whole"])) if native else composited
-    return pipeline.fill(network, photo, hole, options.window.height, manner)
 
 
 RECIPE = MiGanRecipe()

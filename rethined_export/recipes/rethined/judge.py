@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rethined_export.converters.types import ArtifactError, Runner
 from rethined_export.models.rethined import TOKENS, Inpainter, reparameterise
-from rethined_export.parity.report import REWRITE_GATE, SceneParity, psnr
+from rethined_export.parity.report import REWRITE_GATE, Judge, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
 from rethined_export.rewrite.tokens import Strongest
 
@@ -121,7 +121,7 @@ class RethinedParity(SceneParity):
         return {"flips": flips, "mass kept": f"{self.mass_kept:.2f}"}
 
 
-class RethinedJudge:
+class RethinedJudge(Judge):
     """Compares artifacts of one graph with the reference model.
 
     Args:

@@ -18,7 +18,9 @@ from rethined_export.models.migan import (
 from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.window import Window
 from rethined_export.recipes import recipe
-from rethined_export.recipes.migan import RECIPE, MiGanOptions, NativeRunner
+from rethined_export.recipes.migan import RECIPE
+from rethined_export.recipes.migan.caller import NativeRunner
+from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.migan.pipeline import ORIGINAL, fill, native_network
 from rethined_export.recipes.types import Source, TorchRunner
 from rethined_export.spec import ExportSpec
