@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from torch import nn
 
-from rethined_export.converters.types import Array, Program, Runner
+from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.migan import (
     PRESETS,
@@ -21,15 +18,12 @@ from rethined_export.models.migan import (
     native_input,
 )
 from rethined_export.models.seeded import seed_weights
-from rethined_export.photo.window import Window
 from rethined_export.recipes.migan import pipeline
 from rethined_export.recipes.migan.caller import NativeRunner, fill_photo
 from rethined_export.recipes.migan.graph import rewritten
 from rethined_export.recipes.migan.options import MiGanOptions
-from rethined_export.recipes.options import Options, option
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
-    Bools,
     Facts,
     Pixels,
     Recipe,
