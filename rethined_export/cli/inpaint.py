@@ -84,7 +84,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.json:
         print_json(_document(options, photo, mask, notes, lost, crop, window))
     else:
-        empty = " (unchanged: the mask marks no hole)" if crop is None else ""
+        empty = "" if mask.hole.any() else " (unchanged: the mask marks no hole)"
         say(out, f"saved {options.output}{empty}")
     return 0
 
