@@ -44,7 +44,7 @@ def measure_in_turn(
         report("measuring in turn")
         begun = time.perf_counter()
         times: list[list[float]] = [[] for _ in fills]
-        while not timing.enough(len(times[0]), begun, runs):
+        while not timing.enough(len(times[0]), begun, runs, timing.LEAST_PAIRS):
             for run, own in zip(totals, times, strict=True):
                 own.append(run())
     return {"times": times}

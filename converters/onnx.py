@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
+from rethined_export.converters.files import check_file
 from rethined_export.converters.types import Array, ArtifactError, Program
 
 OPSET = 18
@@ -124,10 +125,15 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> Any:
+    check_file(path)
     try:
         return onnx.load(path)
     except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+    except onnx.checker.ValidationError as error:
+        raise ArtifactError(
+            f"{path} keeps weights in another file, which is not there: {_first_line(error)[:200]}"
+        ) from error
     except Exception as error:  # protobuf's DecodeError, which moved between releases
         raise ArtifactError(f"{path} is not an ONNX file, or is truncated") from error
 

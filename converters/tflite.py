@@ -9,6 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from rethined_export.converters.files import check_file
 from rethined_export.converters.types import Array, ArtifactError, Program
 
 _IDENTIFIER = b"TFL3"
@@ -67,6 +68,7 @@ def unpack(path: Path) -> Any:
     Raises:
         ArtifactError: not a TFLite flatbuffer, or a truncated one.
     """
+    check_file(path)
     try:
         data = path.read_bytes()
         if data[4:8] != _IDENTIFIER:

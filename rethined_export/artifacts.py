@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.converters import TARGETS
+from rethined_export.converters.files import package_files
 from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import scratch_name
@@ -110,6 +111,8 @@ def _tensor(facts: Any, where: str) -> TensorInfo:
 def hash_artifact(path: Path) -> str:
     """sha256 of a file, or of every relative name and file of a package folder, in order.
 
+    What a system drops into a folder (``.DS_Store``) does not count.
+
     Raises:
         UserError: unreadable.
     """
@@ -118,7 +121,7 @@ def hash_artifact(path: Path) -> str:
         if path.is_file():
             digest.update(path.read_bytes())
             return digest.hexdigest()
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in package_files(path):
             digest.update(file.relative_to(path).as_posix().encode() + b"\0")
             digest.update(file.read_bytes())
     except OSError as error:
@@ -130,7 +133,7 @@ def size_of(path: Path) -> int:
     """Bytes of a file or of all files of a package folder."""
     if path.is_file():
         return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in package_files(path))
 
 
 def remove(path: Path) -> None:

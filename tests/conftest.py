@@ -1,6 +1,8 @@
 """Fixtures that many tests share."""
 
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,16 @@ def heed_interrupts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Converters leave packages in the temporary folder; those of a test run end with it."""
+    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="rethined-tests-")
+    tempfile.tempdir = folder
+    yield
+    tempfile.tempdir = before
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

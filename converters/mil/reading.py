@@ -15,6 +15,7 @@ from coremltools.converters.mil.mil import types
 from coremltools.libmodelpackage import ModelPackage
 from torch import Tensor
 
+from rethined_export.converters.files import check_file, package_files
 from rethined_export.converters.mil.registry import OPERATORS
 from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError
 
@@ -63,6 +64,8 @@ def read_package(path: Path) -> Listing:
         raise ArtifactError(f"{path}: not an .mlpackage folder")
     if not (path / "Manifest.json").is_file():
         raise ArtifactError(f"{path}: no Manifest.json, so not an .mlpackage")
+    for file in package_files(path):
+        check_file(file)
     with _as_artifact_error(path, "cannot read the package"):
         root = Path(ModelPackage(str(path)).getRootModel().path())
         spec = ct.utils.load_spec(str(path))

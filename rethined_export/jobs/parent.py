@@ -82,6 +82,7 @@ def run_job(
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            encoding="utf-8",
             errors="replace",
             env=os.environ | ENVIRONMENT | {"TMPDIR": folder},
             start_new_session=True,

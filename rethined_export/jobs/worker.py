@@ -53,7 +53,7 @@ def _watch(parent: int) -> None:
 
 def _claim_stdout() -> TextIO:
     """Keep standard output for results; native code that prints gets standard error instead."""
-    channel = os.fdopen(os.dup(1), "w")
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return channel
 

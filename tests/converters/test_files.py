@@ -1,0 +1,62 @@
+"""Files that hold no artifact are named for what they are."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from rethined_export.artifacts import hash_artifact, size_of
+from rethined_export.converters import converter
+from rethined_export.converters.types import ArtifactError
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12345\n"
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is empty (0 bytes)"), (POINTER, "is a Git LFS pointer"), (None, "No such file")],
+)
+def test_files_without_data(target: str, content: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{target}"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ArtifactError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        converter(target).metadata(path)
+
+
+def test_a_pointer_inside_a_package(tmp_path: Path) -> None:
+    package = tmp_path / "a.mlpackage"
+    (package / "Data").mkdir(parents=True)
+    (package / "Manifest.json").write_text("{}")
+    (package / "Data" / "weight.bin").write_text(POINTER)
+    with pytest.raises(ArtifactError, match=r"weight\.bin is a Git LFS pointer"):
+        converter("coreml").load(package, 1)
+
+
+def test_weights_in_a_file_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    weight = numpy_helper.from_array(np.ones((8, 8), np.float32), "w")
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 8])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 8])
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    model = helper.make_model(helper.make_graph([node], "g", [value], [result], [weight]))
+    onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
+    converter("onnx").metadata(path)
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(ArtifactError, match="keeps weights in another file, which is not there"):
+        converter("onnx").metadata(path)
+
+
+def test_what_a_system_drops_into_a_package_does_not_count(tmp_path: Path) -> None:
+    package = tmp_path / "a.mlpackage"
+    package.mkdir()
+    (package / "Manifest.json").write_text("{}")
+    before = hash_artifact(package), size_of(package)
+    for name in (".DS_Store", "._Manifest.json"):
+        (package / name).write_text("dropped")
+    assert (hash_artifact(package), size_of(package)) == before
+    (package / "other").write_text("meant")
+    assert hash_artifact(package) != before[0]
