@@ -62,7 +62,7 @@ def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: C
     made = json.loads(capsys.readouterr().out)
     assert made["interval_95"][0] <= made["ratio"] <= made["interval_95"][1]
     assert main([str(patch), *QUICK]) == 2
-    assert "give the low half" in capsys.readouterr().err
+    assert "give the low one" in capsys.readouterr().err
 
 
 def test_a_damaged_artifact_does_not_stop_the_others(
