@@ -30,7 +30,7 @@ enum {
   /* The neighbours of a token lie at most this far from it in the list of all. */
   REACH = GRID + 1,
   /* Photo columns shrunk together, so that their sums stay in the first cache. */
-  STRETCH = 512,
+  STRETCH = 1024,
   MOST_CHANNELS = 4,
   MOST_PIXEL_BYTES = 16,
   ALIGNMENT = 64,
@@ -165,17 +165,21 @@ KERNEL int any_set(const uint8_t *flags, size_t count) {
   return found != 0;
 }
 
+KERNEL int all_set(const uint8_t *flags, size_t count) {
+  uint8_t least = 255;
+  for (size_t place = 0; place < count; place++)
+    least = flags[place] < least ? flags[place] : least;
+  return least != 0;
+}
+
 /* --- What differs between depths --------------------------------------------------------------- */
 
-/* A whole number nearest to a value, half to even: after adding 2^23 a float has no fraction left.
- * NaN becomes 0. */
-KERNEL uint32_t rounded(float value, float most) {
+/* The whole number nearest to a value, half to even, from 0 to `most`: a float of 2^23 and more has
+ * no fraction. NaN becomes 0. */
+KERNEL int32_t rounded(float value, float most) {
   value = value > 0.f ? value : 0.f;
   value = value < most ? value : most;
-  value += 8388608.f;
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits & 0x7fffffu;
+  return (int32_t)((value + 8388608.f) - 8388608.f);
 }
 
 #define STORED_u8(value) ((uint8_t)rounded(value, 255.f))
@@ -199,16 +203,6 @@ KERNEL uint32_t rounded(float value, float most) {
       PIXEL made = STORED_##NAME(from[place]);                                                     \
       pixels[place] = (place & 3) == 3 ? pixels[place] : made;                                     \
     }                                                                                              \
-  }                                                                                                \
-                                                                                                   \
-  KERNEL void first_sum_##NAME(const PIXEL *restrict one, size_t count, SUM *restrict sums) {      \
-    for (size_t place = 0; place < count; place++) sums[place] = (SUM)one[place];                  \
-  }                                                                                                \
-                                                                                                   \
-  KERNEL void first_sums_##NAME(const PIXEL *restrict one, const PIXEL *restrict two,              \
-                                size_t count, SUM *restrict sums) {                                \
-    for (size_t place = 0; place < count; place++)                                                 \
-      sums[place] = (SUM)((SUM)one[place] + (SUM)two[place]);                                      \
   }                                                                                                \
                                                                                                    \
   KERNEL void add_##NAME(const PIXEL *restrict one, size_t count, SUM *restrict sums) {            \
@@ -238,17 +232,16 @@ KERNEL uint32_t rounded(float value, float most) {
     size_t count = (size_t)(width * scale * channels);                                             \
     SUM *sums = scratch, *other = sums + STRETCH * MOST_CHANNELS;                                  \
     unsigned char *room = (unsigned char *)scratch + 2 * STRETCH * MOST_CHANNELS * sizeof(float);  \
+    memset(sums, 0, count * sizeof *sums);                                                         \
     for (int line = 0; line < scale; line += 2) {                                                  \
       const PIXEL *one = (const PIXEL *)pixels_across(square, across, row + line, room);           \
       if (line + 1 == scale) {                                                                     \
-        if (line) add_##NAME(one, count, sums);                                                    \
-        else first_sum_##NAME(one, count, sums);                                                   \
+        add_##NAME(one, count, sums);                                                              \
         break;                                                                                     \
       }                                                                                            \
       const PIXEL *two = (const PIXEL *)pixels_across(square, across, row + line + 1,              \
                                                       room + STRETCH * MOST_PIXEL_BYTES);          \
-      if (line) adds_##NAME(one, two, count, sums);                                                \
-      else first_sums_##NAME(one, two, count, sums);                                               \
+      adds_##NAME(one, two, count, sums);                                                          \
     }                                                                                              \
     size_t apart = (size_t)channels;                                                               \
     for (int left = scale, factor = 2; left > 1;) {                                                \
@@ -257,8 +250,7 @@ KERNEL uint32_t rounded(float value, float most) {
         continue;                                                                                  \
       }                                                                                            \
       count -= (size_t)(factor - 1) * apart;                                                       \
-      if (factor == 2) gather_##NAME(sums, count, apart, 2, other);                                \
-      else gather_##NAME(sums, count, apart, factor, other);                                       \
+      gather_##NAME(sums, count, apart, factor, other);                                            \
       SUM *swapped = sums;                                                                         \
       sums = other, other = swapped;                                                               \
       apart *= (size_t)factor;                                                                     \
@@ -551,6 +543,8 @@ typedef struct plan {
   float *sources;  /* [k][14][row]: and around its sources */
   float *ring;     /* [RING][row]: rows of the mixed sources */
   float *filling, *decoded, *blurred, *made; /* a row each */
+  unsigned char *pixels;                     /* a row of the photo, and of its hole */
+  uint8_t *flags;
 } plan;
 
 /* One source patch. */
@@ -575,7 +569,7 @@ static size_t repeated_floats(int scale, int channels) {
 }
 
 static size_t fill_floats(int scale, int channels, int32_t k) {
-  size_t rows = TAPS + WINDOW + WINDOW * (size_t)k + RING + 4;
+  size_t rows = TAPS + WINDOW + WINDOW * (size_t)k + RING + 6;
   return rows * row_floats(scale, channels) + repeated_floats(scale, channels);
 }
 
@@ -607,6 +601,8 @@ static void make_plan(plan *all, const rethined_square *square, int32_t k, char 
   all->decoded = next, next += all->row;
   all->blurred = next, next += all->row;
   all->made = next, next += all->row;
+  all->pixels = (unsigned char *)next, next += all->row;
+  all->flags = (uint8_t *)next, next += all->row;
   all->repeated = next;
   for (int phase = 0; phase < all->scale; phase++) {
     float position = ((float)phase + 0.5f) / (float)all->scale - 0.5f;
@@ -624,15 +620,24 @@ static int32_t clamped(int32_t index) {
   return index < 0 ? 0 : index >= SIDE ? SIDE - 1 : index;
 }
 
+KERNEL void five_taps(const float *restrict weights, size_t row, const float *restrict from,
+                      size_t step, size_t count, float *restrict to) {
+  for (size_t place = 0; place < count; place++)
+    to[place] = weights[place] * from[place] + weights[row + place] * from[step + place] +
+                weights[2 * row + place] * from[2 * step + place] +
+                weights[3 * row + place] * from[3 * step + place] +
+                weights[4 * row + place] * from[4 * step + place];
+}
+
 /* The low image around a token, in the photo's numbers, enlarged along its rows: [14][row]. */
-KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, float *restrict to) {
+KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, float *to) {
   const int channels = all->channels, scale = all->scale;
   const int32_t top = token / GRID * PATCH - LOW_HALO, left = token % GRID * PATCH - LOW_HALO;
   const size_t count = (size_t)(all->side * channels), row = all->row;
   const size_t step = (size_t)(scale * channels);
   for (int down = 0; down < WINDOW; down++) {
     /* Each low pixel as often as it is wide; a pixel's width is free before the first. */
-    float *restrict repeated = all->repeated + channels;
+    float *repeated = all->repeated + channels;
     for (int column = 0; column < WINDOW; column++) {
       const float *pixel = low + (clamped(top + down) * SIDE + clamped(left + column)) * 3;
       float four[4] = {pixel[all->swap ? 2 : 0] * all->full, pixel[1] * all->full,
@@ -642,14 +647,8 @@ KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, flo
         memcpy(repeated, four, sizeof four);
     }
     /* Window column 0 is pixel -3 of the patch, and its low pixel's first tap 2 before that. */
-    const float *restrict from = all->repeated + channels + (scale - HALO) * channels;
-    const float *restrict weights = all->across;
-    float *restrict line = to + (size_t)down * row;
-    for (size_t place = 0; place < count; place++)
-      line[place] = weights[place] * from[place] + weights[row + place] * from[step + place] +
-                    weights[2 * row + place] * from[2 * step + place] +
-                    weights[3 * row + place] * from[3 * step + place] +
-                    weights[4 * row + place] * from[4 * step + place];
+    const float *from = all->repeated + channels + (scale - HALO) * channels;
+    five_taps(all->across, row, from, step, count, to + (size_t)down * row);
   }
 }
 
@@ -662,10 +661,8 @@ KERNEL const float *four_rows(const plan *all, const float *enlarged, int pixel,
   return enlarged + (size_t)(above / all->scale - TAPS / 2 + skipped) * all->row;
 }
 
-KERNEL void enlarge_down(const plan *all, const float *enlarged, int pixel, float *restrict to) {
-  float weights[4];
-  const float *restrict from = four_rows(all, enlarged, pixel, weights);
-  const size_t row = all->row, count = (size_t)(all->side * all->channels);
+KERNEL void enlarge_down(const float *restrict from, const float weights[4], size_t row,
+                         size_t count, float *restrict to) {
   for (size_t place = 0; place < count; place++)
     to[place] = weights[0] * from[place] + weights[1] * from[row + place] +
                 weights[2] * from[2 * row + place] + weights[3] * from[3 * row + place];
@@ -693,47 +690,61 @@ KERNEL void store(const rethined_square *square, const float *from, size_t count
   }
 }
 
+/* Where a run of hole pixels, or of known ones, that begins at `column` ends. */
+KERNEL int32_t run_end(const uint8_t *flags, int32_t column, int32_t end) {
+  const int in_hole = flags[column] != 0;
+  for (column++; column < end && (flags[column] != 0) == in_hole;) column++;
+  return column;
+}
+
+/* A row of a window that reaches beyond the photo: known pixels and the hole, column by column. */
+static void look_up(const plan *all, const rethined_square *square, const source *from,
+                    int32_t photo_row) {
+  const size_t pixel_bytes = depth_bytes(square) * (size_t)all->channels;
+  const unsigned char *pixels = pixel_row(square, photo_row);
+  const uint8_t *hole = hole_row(square, photo_row);
+  for (int32_t column = from->first; column < from->end; column++) {
+    const size_t place = (size_t)reflected(from->column + column, square->width);
+    all->flags[column] = hole[place];
+    if (from->beside_hole && hole[place]) continue;
+    memcpy(all->pixels + (size_t)column * pixel_bytes, pixels + place * pixel_bytes, pixel_bytes);
+  }
+}
+
 /* Row `line` of a source's window, -3 ... p + 2, in floats; known pixels only are read. */
 KERNEL void source_row(const plan *all, const rethined_square *square, const source *from, int line,
-                       float *restrict to) {
+                       float *to) {
   const int channels = all->channels, size = all->size;
   const int32_t token_row = from->token / GRID;
   if (token_row == 0 && line < 0) line = -line;
   if (token_row == GRID - 1 && line >= size) line = 2 * (size - 1) - line;
   const int32_t photo_row = reflected(square->top + token_row * size + line, square->height);
   const size_t pixel_bytes = depth_bytes(square) * (size_t)channels;
-  const unsigned char *pixels = pixel_row(square, photo_row);
-  const uint8_t *hole = hole_row(square, photo_row);
   const int32_t first = from->first, end = from->end;
-  if (!from->inside) {
-    if (from->beside_hole) enlarge_down(all, from->enlarged, line, all->filling);
-    for (int32_t column = first; column < end; column++) {
-      int32_t place = reflected(from->column + column, square->width);
-      float *pixel = to + column * channels;
-      if (from->beside_hole && hole[place]) {
-        memcpy(pixel, all->filling + column * channels, (size_t)channels * sizeof *pixel);
-      } else {
-        decode(square, pixels + (size_t)place * pixel_bytes, (size_t)channels, pixel);
-      }
-    }
+  const unsigned char *pixels;
+  const uint8_t *flags;
+  if (from->inside) {
+    pixels = pixel_row(square, photo_row) + (ptrdiff_t)from->column * (ptrdiff_t)pixel_bytes;
+    flags = hole_row(square, photo_row) + from->column;
   } else {
-    const uint8_t *flags = hole + from->column;
-    const unsigned char *start = pixels + (ptrdiff_t)from->column * (ptrdiff_t)pixel_bytes;
-    if (from->beside_hole && any_set(flags + first, (size_t)(end - first))) {
-      enlarge_down(all, from->enlarged, line, all->filling);
-      for (int32_t column = first, next; column < end; column = next) {
-        for (next = column + 1; next < end && !flags[next] == !flags[column];) next++;
-        size_t count = (size_t)((next - column) * channels);
-        float *run = to + column * channels;
-        if (flags[column]) {
-          memcpy(run, all->filling + column * channels, count * sizeof *run);
-        } else {
-          decode(square, start + (size_t)column * pixel_bytes, count, run);
-        }
-      }
+    look_up(all, square, from, photo_row);
+    pixels = all->pixels;
+    flags = all->flags;
+  }
+  const int mixed = from->beside_hole && any_set(flags + first, (size_t)(end - first));
+  if (mixed) {
+    float weights[4];
+    const float *rows = four_rows(all, from->enlarged, line, weights);
+    enlarge_down(rows, weights, all->row, (size_t)(all->side * channels), all->filling);
+  }
+  for (int32_t column = first, next; column < end; column = next) {
+    next = mixed ? run_end(flags, column, end) : end;
+    const size_t count = (size_t)((next - column) * channels);
+    float *run = to + column * channels;
+    if (mixed && flags[column]) {
+      memcpy(run, all->filling + column * channels, count * sizeof *run);
     } else {
-      decode(square, start + (size_t)first * pixel_bytes, (size_t)((end - first) * channels),
-             to + first * channels);
+      decode(square, pixels + (ptrdiff_t)column * (ptrdiff_t)pixel_bytes, count, run);
     }
   }
   for (int beyond = 1; beyond <= HALO; beyond++) {
@@ -748,18 +759,20 @@ KERNEL void source_row(const plan *all, const rethined_square *square, const sou
   }
 }
 
+KERNEL void mix(const float *restrict from, float weight, size_t count, int first,
+                float *restrict to) {
+  if (first) memset(to, 0, count * sizeof *to);
+  for (size_t place = 0; place < count; place++) to[place] += weight * from[place];
+}
+
 /* Row `line` of the windows of all sources, mixed. */
 KERNEL void mixed_row(const plan *all, const rethined_square *square, const source *sources,
-                      int32_t k, int line, float *restrict to) {
-  const size_t count = (size_t)(all->side * all->channels);
-  source_row(all, square, sources, line, to);
-  if (k == 1) return;
-  for (size_t place = 0; place < count; place++) to[place] *= sources[0].weight;
-  for (int32_t rank = 1; rank < k; rank++) {
-    const float weight = sources[rank].weight;
-    float *restrict decoded = all->decoded;
-    source_row(all, square, sources + rank, line, decoded);
-    for (size_t place = 0; place < count; place++) to[place] += weight * decoded[place];
+                      int32_t k, int line, float *to) {
+  float *row = k == 1 ? to : all->decoded;
+  for (int32_t rank = 0; rank < k; rank++) {
+    source_row(all, square, sources + rank, line, row);
+    if (k == 1) return;
+    mix(row, sources[rank].weight, (size_t)(all->side * all->channels), rank == 0, to);
   }
 }
 
@@ -793,34 +806,41 @@ KERNEL void open_source(const plan *all, const rethined_square *square,
   if (from->beside_hole) enlarge_across(all, choice->low, from->token, enlarged);
 }
 
-/* A row of a patch from seven rows of the mixed sources: enlarged, plus the sources' detail. */
-KERNEL void patch_row(const plan *all, int line) {
-  const size_t row = all->row, channels = (size_t)all->channels;
-  const size_t window = (size_t)all->side * channels, count = (size_t)all->size * channels;
-  const float *rows[2 * HALO + 1];
-  for (int down = 0; down <= 2 * HALO; down++)
-    rows[down] = all->ring + (size_t)((line + down) % RING) * row;
-  const float *restrict a = rows[0], *restrict b = rows[1], *restrict c = rows[2];
-  const float *restrict d = rows[3], *restrict e = rows[4], *restrict f = rows[5];
-  const float *restrict g = rows[6];
-  float *restrict tall = all->blurred;
-  for (size_t place = 0; place < window; place++)
-    tall[place] = BLUR[0] * (a[place] + g[place]) + BLUR[1] * (b[place] + f[place]) +
-                  BLUR[2] * (c[place] + e[place]) + BLUR[3] * d[place];
-  float weights[4];
-  const float *restrict base = four_rows(all, all->target, line, weights) + HALO * channels;
-  const float *restrict pixel = d + HALO * channels;
-  const float *restrict blurred = all->blurred;
-  float *restrict made = all->made;
+KERNEL void blur_down(const float *restrict a, const float *restrict b, const float *restrict c,
+                      const float *restrict d, const float *restrict e, const float *restrict f,
+                      const float *restrict g, size_t count, float *restrict to) {
+  for (size_t place = 0; place < count; place++)
+    to[place] = BLUR[0] * (a[place] + g[place]) + BLUR[1] * (b[place] + f[place]) +
+                BLUR[2] * (c[place] + e[place]) + BLUR[3] * d[place];
+}
+
+/* The low image enlarged, plus pixels less their blur across. */
+KERNEL void finish(const float *restrict low, const float weights[4], size_t row,
+                   const float *restrict pixels, const float *restrict blurred, size_t channels,
+                   size_t count, float *restrict to) {
   for (size_t place = 0; place < count; place++) {
-    float low = weights[0] * base[place] + weights[1] * base[row + place] +
-                weights[2] * base[2 * row + place] + weights[3] * base[3 * row + place];
+    float base = weights[0] * low[place] + weights[1] * low[row + place] +
+                 weights[2] * low[2 * row + place] + weights[3] * low[3 * row + place];
     float blur = BLUR[0] * (blurred[place] + blurred[place + 6 * channels]) +
                  BLUR[1] * (blurred[place + channels] + blurred[place + 5 * channels]) +
                  BLUR[2] * (blurred[place + 2 * channels] + blurred[place + 4 * channels]) +
                  BLUR[3] * blurred[place + 3 * channels];
-    made[place] = low + (pixel[place] - blur);
+    to[place] = base + (pixels[place] - blur);
   }
+}
+
+/* A row of a patch from seven rows of the mixed sources: enlarged, plus the sources' detail. */
+KERNEL void patch_row(const plan *all, int line) {
+  const size_t channels = (size_t)all->channels, beside = HALO * channels;
+  const float *at[2 * HALO + 1];
+  for (int down = 0; down <= 2 * HALO; down++)
+    at[down] = all->ring + (size_t)((line + down) % RING) * all->row;
+  blur_down(at[0], at[1], at[2], at[3], at[4], at[5], at[6], (size_t)all->side * channels,
+            all->blurred);
+  float weights[4];
+  const float *low = four_rows(all, all->target, line, weights);
+  finish(low + beside, weights, all->row, at[HALO] + beside, all->blurred, channels,
+         (size_t)all->size * channels, all->made);
 }
 
 /* The part of a token that lies in the photo. */
@@ -847,8 +867,9 @@ KERNEL void paste_row(const plan *all, const rethined_square *square, const area
   const uint8_t *flags = hole_row(square, photo_row) + part->column;
   unsigned char *pixels = (unsigned char *)square->pixels + square->stride * photo_row +
                           (ptrdiff_t)part->column * (ptrdiff_t)pixel_bytes;
+  const int whole = all_set(flags + part->left, (size_t)(part->right - part->left));
   for (int32_t column = part->left, next; column < part->right; column = next) {
-    for (next = column + 1; next < part->right && !flags[next] == !flags[column];) next++;
+    next = whole ? part->right : run_end(flags, column, part->right);
     if (flags[column]) {
       store(square, all->made + column * channels, (size_t)((next - column) * channels), channels,
             pixels + (ptrdiff_t)column * (ptrdiff_t)pixel_bytes);
@@ -861,8 +882,28 @@ KERNEL int row_in_hole(const rethined_square *square, const area *part, int line
   return any_set(flags + part->left, (size_t)(part->right - part->left));
 }
 
+/* Asks for a row of pixels that will soon be read or written; rows lie on pages of their own. */
+KERNEL void expect(const void *first, size_t bytes) {
+  for (size_t place = 0; place < bytes; place += ALIGNMENT) PREFETCH((const char *)first + place);
+}
+
+/* Asks for what the next token needs at the row that this one is at: a whole patch ahead. */
+KERNEL void expect_row(const plan *all, const rethined_square *square,
+                       const rethined_choice *choice, int32_t token, int line) {
+  const size_t pixel_bytes = depth_bytes(square) * (size_t)all->channels;
+  const int32_t width = all->size < square->width ? all->size : square->width;
+  for (int32_t rank = -1; rank < choice->k; rank++) {
+    int32_t at = rank < 0 ? token : choice->indices[(size_t)token * (size_t)choice->k + (size_t)rank];
+    int32_t row = square->top + at / GRID * all->size + line;
+    int32_t column = square->left + at % GRID * all->size;
+    if (row < 0 || row >= square->height || column < 0 || column > square->width - width) continue;
+    expect(pixel_row(square, row) + (size_t)column * pixel_bytes, (size_t)width * pixel_bytes);
+    if (rank < 0) expect(hole_row(square, row) + column, (size_t)width);
+  }
+}
+
 KERNEL void fill_token(const plan *all, const rethined_square *square,
-                       const rethined_choice *choice, int32_t token) {
+                       const rethined_choice *choice, int32_t token, int32_t following) {
   area part = area_of(all, square, token);
   if (part.left >= part.right) return;
   while (part.top < part.bottom && !row_in_hole(square, &part, part.top)) part.top++;
@@ -890,6 +931,7 @@ KERNEL void fill_token(const plan *all, const rethined_square *square,
   /* Row r of a window lies in the ring's place (r + 3) % RING: row 0 of the patch needs 0 ... 6. */
   for (int line = part.top - HALO; line < part.bottom + HALO; line++) {
     mixed_row(all, square, sources, k, line, all->ring + (size_t)((line + HALO) % RING) * all->row);
+    expect_row(all, square, choice, following, line);
     int ready = line - HALO;
     if (ready < part.top || !row_in_hole(square, &part, ready)) continue;
     patch_row(all, ready);
@@ -899,7 +941,8 @@ KERNEL void fill_token(const plan *all, const rethined_square *square,
 
 KERNEL void fill_tokens(const plan *all, const rethined_square *square,
                         const rethined_choice *choice, const int32_t *tokens, int32_t count) {
-  for (int32_t place = 0; place < count; place++) fill_token(all, square, choice, tokens[place]);
+  for (int32_t place = 0; place < count; place++)
+    fill_token(all, square, choice, tokens[place], tokens[place + 1 < count ? place + 1 : place]);
 }
 
 /* --- Chosen at run time ------------------------------------------------------------------------ */
