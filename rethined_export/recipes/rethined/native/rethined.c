@@ -12,7 +12,7 @@
 #define PREFETCH(address) ((void)(address))
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(RETHINED_NO_AVX2)
 #define HAS_AVX2 1
 #include <cpuid.h>
 #endif
