@@ -121,7 +121,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "compose": (_INT, (_ADDRESS, _INT, _ADDRESS)),
     "keep": (_INT, (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _INT, _CHOICE)),
     "fill_scratch": (_SIZE, (_INT, _INT)),
-    "fill": (_INT, (_SQUARE, _CHOICE, _ADDRESS, _INT, _ADDRESS, _SIZE)),
+    "fill": (_INT, (_SQUARE, _CHOICE, _ADDRESS, _INT, _INT, _INT, _ADDRESS, _SIZE)),
 }
 _DEPTHS = {np.dtype(np.uint8): 0, np.dtype(np.uint16): 1, np.dtype(np.float32): 2}
 
@@ -190,8 +190,7 @@ class Square:
         tokens, struct = choice.tokens, choice.struct()
 
         def part(start: int, end: int, scratch: Flags) -> int:
-            some = tokens[start:end]
-            return _call("fill", self._struct, struct, some, len(some), scratch)
+            return _call("fill", self._struct, struct, tokens, len(tokens), start, end, scratch)
 
         room = _scratch_bytes("fill", self.scale, choice.k)
         _raise_for(_shared(part, len(tokens), _TOKENS_AT_ONCE, room, threads))

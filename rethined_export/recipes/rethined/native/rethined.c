@@ -1015,13 +1015,13 @@ size_t rethined_fill_scratch(int32_t scale, int32_t k) {
 }
 
 rethined_status rethined_fill(const rethined_square *square, const rethined_choice *choice,
-                              const int32_t *tokens, int32_t count, void *scratch,
-                              size_t scratch_bytes) {
+                              const int32_t *tokens, int32_t count, int32_t first, int32_t end,
+                              void *scratch, size_t scratch_bytes) {
   rethined_status status = check_square(square);
   if (status == RETHINED_OK) status = check_choice(choice);
   if (status != RETHINED_OK) return status;
   if (!tokens || !scratch) return RETHINED_NULL;
-  if (count < 0 || count > TOKENS) return RETHINED_SIZE;
+  if (count < 0 || count > TOKENS || first < 0 || end < first || end > count) return RETHINED_SIZE;
   const int32_t k = choice->k;
   const size_t needed = fill_bytes(square->scale, channels_of(square), k);
   const size_t named = (size_t)TOKENS * (size_t)k;
@@ -1037,6 +1037,7 @@ rethined_status rethined_fill(const rethined_square *square, const rethined_choi
   if (!apart(spans, 2, 8)) return RETHINED_OVERLAP;
   for (int32_t place = 0; place < count; place++) {
     if (tokens[place] < 0 || tokens[place] >= TOKENS) return RETHINED_INDEX;
+    if (place && tokens[place] <= tokens[place - 1]) return RETHINED_INDEX;
     const size_t from = (size_t)tokens[place] * (size_t)k;
     status = check_named(choice->indices + from, choice->scores + from, k);
     if (status != RETHINED_OK) return status;
@@ -1045,10 +1046,10 @@ rethined_status rethined_fill(const rethined_square *square, const rethined_choi
   make_plan(&all, square, k, aligned(scratch));
 #ifdef HAS_AVX2
   if (has_avx2()) {
-    fill_avx2(&all, square, choice, tokens, count);
+    fill_avx2(&all, square, choice, tokens + first, end - first);
     return RETHINED_OK;
   }
 #endif
-  fill_plain(&all, square, choice, tokens, count);
+  fill_plain(&all, square, choice, tokens + first, end - first);
   return RETHINED_OK;
 }

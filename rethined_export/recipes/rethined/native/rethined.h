@@ -194,9 +194,11 @@ rethined_status rethined_keep(const float *made, const int32_t *indices, const f
 /* Bytes of scratch memory that one call of rethined_fill needs at most, 0 for a wrong scale or k. */
 size_t rethined_fill_scratch(int32_t scale, int32_t k);
 
-/* Fills the hole's pixels of some tokens in the photo, and writes no other byte of it.
+/* Fills the hole's pixels of tokens first ... end - 1 of a list, and writes no other byte of the
+ * photo.
  *
- * tokens: [count], a part of those of rethined_list; none twice in calls that run at the same time.
+ * tokens: [count], as rethined_list makes them. All of them are checked in every call: of calls that
+ *   share a list, either each is refused or none.
  * choice: is only read. Where flags do not belong to this hole, pixels of the hole may be copied.
  *
  * A patch is the low image enlarged (bicubic, a = -3/4), plus the mean of its k source patches'
@@ -204,12 +206,12 @@ size_t rethined_fill_scratch(int32_t scale, int32_t k);
  * the hole a source shows the low image enlarged. At scale 1 a patch is that of the low image.
  * Whole numbers are rounded half to even and clipped; floats are stored as they come.
  *
- * Errors: those of a square; RETHINED_SIZE (count not in 0 ... 4096, k), RETHINED_INDEX,
- * RETHINED_NOT_FINITE (scores), RETHINED_SCRATCH, RETHINED_OVERLAP; then nothing is written.
+ * Errors: those of a square; RETHINED_SIZE (count not in 0 ... 4096, not 0 <= first <= end <= count,
+ * k), RETHINED_INDEX, _NOT_FINITE (scores), _SCRATCH, _OVERLAP; then nothing is written.
  */
 rethined_status rethined_fill(const rethined_square *square, const rethined_choice *choice,
-                              const int32_t *tokens, int32_t count, void *scratch,
-                              size_t scratch_bytes);
+                              const int32_t *tokens, int32_t count, int32_t first, int32_t end,
+                              void *scratch, size_t scratch_bytes);
 
 #ifdef __cplusplus
 }
