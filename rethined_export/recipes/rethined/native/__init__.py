@@ -249,7 +249,9 @@ class Choice:
         ]
         places = len(part.listed)
         if [array.size for array in given] != [places * 192, places * self.k, places * self.k]:
-            shapes = ", ".join(f"{name} {made[name].shape}" for name in ("low", "indices", "scores"))
+            shapes = ", ".join(
+                f"{name} {made[name].shape}" for name in ("low", "indices", "scores")
+            )
             raise ValueError(f"the low program gave {shapes} for {places} tokens and k = {self.k}")
         _raise_for(_call("keep", *given, part.listed, part.kept, places, self.struct()))
 

@@ -48,6 +48,7 @@ TARGETS = (
         (
             "-msimd128",
             "-mexec-model=reactor",
+            "-Wl,--export=__heap_base",
             *(f"-Wl,--export=rethined_{name}" for name in _FUNCTIONS),
         ),
     ),

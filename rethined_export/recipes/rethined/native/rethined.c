@@ -22,7 +22,7 @@ enum {
   GRID = RETHINED_GRID,
   TOKENS = RETHINED_TOKENS,
   PATCH = RETHINED_PATCH,
-  /* Pixels around a source that the blur reads, and low ones around a patch that enlarging reads. */
+  /* Pixels around a source that the blur reads; low ones around a patch that enlarging reads. */
   HALO = 3,
   LOW_HALO = 3,
   WINDOW = PATCH + 2 * LOW_HALO,
@@ -45,7 +45,7 @@ typedef struct span {
   size_t bytes;
 } span;
 
-/* --- Arguments --------------------------------------------------------------------------------- */
+/* --- Arguments -------------------------------------------------------------------------------- */
 
 const char *rethined_message(rethined_status status) {
   switch (status) {
@@ -172,7 +172,7 @@ KERNEL int all_set(const uint8_t *flags, size_t count) {
   return least != 0;
 }
 
-/* --- What differs between depths --------------------------------------------------------------- */
+/* --- What differs between depths -------------------------------------------------------------- */
 
 /* The whole number nearest to a value, half to even, from 0 to `most`: a float of 2^23 and more has
  * no fraction. NaN becomes 0. */
@@ -263,7 +263,7 @@ KERNEL int32_t rounded(float value, float most) {
             (float)sums[(size_t)column * apart + (size_t)channel] * share;                         \
   }
 
-/* Columns of the square that are shrunk together: inside the photo, or to be looked up one by one. */
+/* Columns of the square that are shrunk together: inside the photo, or to be looked up. */
 typedef struct columns {
   int32_t first, count; /* photo columns; first may lie outside */
   int inside;
@@ -286,7 +286,7 @@ DEFINE_DEPTH(u8, uint8_t, uint16_t)
 DEFINE_DEPTH(u16, uint16_t, uint32_t)
 DEFINE_DEPTH(f32, float, float)
 
-/* --- Shrinking --------------------------------------------------------------------------------- */
+/* --- Shrinking -------------------------------------------------------------------------------- */
 
 /* Hole pixels of some columns over `scale` rows, together: whether there is any. */
 KERNEL int hole_across(const rethined_square *square, const columns *across, int32_t row,
@@ -384,7 +384,7 @@ KERNEL rethined_status shrink_rows(const rethined_square *square, int32_t first,
   return RETHINED_OK;
 }
 
-/* --- Lists of tokens --------------------------------------------------------------------------- */
+/* --- Lists of tokens -------------------------------------------------------------------------- */
 
 rethined_status rethined_list(const float *mask, uint8_t *flags, int32_t *tokens, int32_t *count) {
   if (!mask || !flags || !tokens || !count) return RETHINED_NULL;
@@ -442,7 +442,7 @@ rethined_status rethined_part(const int32_t *tokens, int32_t count, int32_t star
   return RETHINED_OK;
 }
 
-/* --- What the network gave --------------------------------------------------------------------- */
+/* --- What the network gave -------------------------------------------------------------------- */
 
 static int finite_all(const float *values, size_t count) {
   int wrong = 0;
@@ -527,7 +527,7 @@ rethined_status rethined_keep(const float *made, const int32_t *indices, const f
   return RETHINED_OK;
 }
 
-/* --- Patches at full resolution ---------------------------------------------------------------- */
+/* --- Patches at full resolution --------------------------------------------------------------- */
 
 /* What is the same for all patches of a call. Rows are interleaved, one float a channel, so that
  * every loop along one is contiguous: the neighbour of a number lies `channels` further on. */
@@ -892,8 +892,9 @@ KERNEL void expect_row(const plan *all, const rethined_square *square,
                        const rethined_choice *choice, int32_t token, int line) {
   const size_t pixel_bytes = depth_bytes(square) * (size_t)all->channels;
   const int32_t width = all->size < square->width ? all->size : square->width;
+  const int32_t *chosen = choice->indices + (size_t)token * (size_t)choice->k;
   for (int32_t rank = -1; rank < choice->k; rank++) {
-    int32_t at = rank < 0 ? token : choice->indices[(size_t)token * (size_t)choice->k + (size_t)rank];
+    int32_t at = rank < 0 ? token : chosen[rank];
     int32_t row = square->top + at / GRID * all->size + line;
     int32_t column = square->left + at % GRID * all->size;
     if (row < 0 || row >= square->height || column < 0 || column > square->width - width) continue;
@@ -911,11 +912,12 @@ KERNEL void fill_token(const plan *all, const rethined_square *square,
   if (part.top >= part.bottom) return;
   if (all->scale == 1) {
     for (int line = part.top; line < part.bottom; line++) {
-      const float *low = choice->low + ((token / GRID * PATCH + line) * SIDE + token % GRID * PATCH) * 3;
-      for (int column = 0; column < PATCH; column++)
+      const int32_t row = token / GRID * PATCH + line, column = token % GRID * PATCH;
+      const float *low = choice->low + (row * SIDE + column) * 3;
+      for (int pixel = 0; pixel < PATCH; pixel++)
         for (int channel = 0; channel < 3; channel++)
-          all->made[column * all->channels + channel] =
-              low[column * 3 + (all->swap ? 2 - channel : channel)] * all->full;
+          all->made[pixel * all->channels + channel] =
+              low[pixel * 3 + (all->swap ? 2 - channel : channel)] * all->full;
       paste_row(all, square, &part, line);
     }
     return;
@@ -924,7 +926,8 @@ KERNEL void fill_token(const plan *all, const rethined_square *square,
   source sources[RETHINED_MAX_K];
   for (int32_t rank = 0; rank < k; rank++) {
     sources[rank].token = choice->indices[(size_t)token * (size_t)k + (size_t)rank];
-    open_source(all, square, choice, all->sources + WINDOW * (size_t)rank * all->row, sources + rank);
+    float *enlarged = all->sources + WINDOW * (size_t)rank * all->row;
+    open_source(all, square, choice, enlarged, sources + rank);
   }
   if (k > 1) weigh(choice->scores + (size_t)token * (size_t)k, k, sources);
   enlarge_across(all, choice->low, token, all->target);
@@ -945,7 +948,7 @@ KERNEL void fill_tokens(const plan *all, const rethined_square *square,
     fill_token(all, square, choice, tokens[place], tokens[place + 1 < count ? place + 1 : place]);
 }
 
-/* --- Chosen at run time ------------------------------------------------------------------------ */
+/* --- Chosen at run time ----------------------------------------------------------------------- */
 
 static rethined_status shrink_plain(const rethined_square *square, int32_t first, int32_t end,
                                     rethined_layout layout, float *image, float *mask,

@@ -6,7 +6,7 @@
  *
  *     rethined_shrink     photo and hole -> the network's `image` and `mask`
  *     rethined_list       mask -> hole tokens
- *     rethined_part       hole tokens -> the network's `tokens` (and `rows`), one run after the other
+ *     rethined_part       hole tokens -> the network's `tokens` (and `rows`), run by run
  *     rethined_compose    the network's `composite` -> the low image
  *     rethined_keep       the network's `low`, `indices` and `scores` -> what was chosen
  *     rethined_fill       the hole's pixels, at the photo's own resolution
@@ -56,7 +56,7 @@ typedef enum rethined_status {
   RETHINED_SCRATCH,       /* too little scratch memory */
   RETHINED_OVERLAP,       /* a buffer that is written overlaps another */
   RETHINED_INDEX,         /* a token or an index of one is not in 0 ... 4095, or out of order */
-  RETHINED_NOT_FINITE,    /* NaN or infinite: a known pixel of the photo, or what the network gave */
+  RETHINED_NOT_FINITE,    /* a known pixel, or what the network gave, is NaN or infinite */
   RETHINED_NOTHING_KNOWN  /* the hole touches every token: there is nothing to copy from */
 } rethined_status;
 
@@ -191,14 +191,14 @@ rethined_status rethined_keep(const float *made, const int32_t *indices, const f
                               const int32_t *listed, const uint8_t *kept, int32_t budget,
                               const rethined_choice *choice);
 
-/* Bytes of scratch memory that one call of rethined_fill needs at most, 0 for a wrong scale or k. */
+/* Bytes of scratch memory that a call of rethined_fill needs at most; 0: a wrong scale or k. */
 size_t rethined_fill_scratch(int32_t scale, int32_t k);
 
 /* Fills the hole's pixels of tokens first ... end - 1 of a list, and writes no other byte of the
  * photo.
  *
- * tokens: [count], as rethined_list makes them. All of them are checked in every call: of calls that
- *   share a list, either each is refused or none.
+ * tokens: [count], as rethined_list makes them. All of them are checked in every call, so that of
+ *   calls that share a list either each is refused or none.
  * choice: is only read. Where flags do not belong to this hole, pixels of the hole may be copied.
  *
  * A patch is the low image enlarged (bicubic, a = -3/4), plus the mean of its k source patches'
@@ -206,8 +206,8 @@ size_t rethined_fill_scratch(int32_t scale, int32_t k);
  * the hole a source shows the low image enlarged. At scale 1 a patch is that of the low image.
  * Whole numbers are rounded half to even and clipped; floats are stored as they come.
  *
- * Errors: those of a square; RETHINED_SIZE (count not in 0 ... 4096, not 0 <= first <= end <= count,
- * k), RETHINED_INDEX, _NOT_FINITE (scores), _SCRATCH, _OVERLAP; then nothing is written.
+ * Errors: those of a square; RETHINED_SIZE (count not in 0 ... 4096, k, or not 0 <= first <= end
+ * <= count), RETHINED_INDEX, _NOT_FINITE (scores), _SCRATCH, _OVERLAP; then nothing is written.
  */
 rethined_status rethined_fill(const rethined_square *square, const rethined_choice *choice,
                               const int32_t *tokens, int32_t count, int32_t first, int32_t end,

@@ -45,13 +45,19 @@ static int32_t number(int32_t least, int32_t most) {
   return least + (first | byte() << 8) % (most - least + 1);
 }
 
-/* Bytes that follow from one of the input. */
+/* Bytes that follow from one of the input: a part of a table that is made once. */
 static void scatter(void *to, size_t bytes, unsigned seed) {
-  uint8_t *at = to;
-  uint32_t state = seed * 2654435761u + 1;
-  for (size_t place = 0; place < bytes; place++) {
+  static uint8_t table[1 << 17];
+  static int made;
+  uint32_t state = 1;
+  for (size_t place = 0; !made && place < sizeof table; place++) {
     state = state * 1664525u + 1013904223u;
-    at[place] = (uint8_t)(state >> 24);
+    table[place] = (uint8_t)(state >> 24);
+  }
+  made = 1;
+  for (size_t done = 0, part; done < bytes; done += part) {
+    part = bytes - done < sizeof table / 2 ? bytes - done : sizeof table / 2;
+    memcpy((uint8_t *)to + done, table + (seed * 251u + done) % (sizeof table / 2), part);
   }
 }
 
@@ -130,7 +136,8 @@ static photo any_photo(void) {
   }
   int share = byte();
   scatter(made.hole, made.hole_bytes, (unsigned)byte());
-  for (size_t place = 0; place < made.hole_bytes; place++) made.hole[place] = made.hole[place] < share;
+  for (size_t place = 0; place < made.hole_bytes; place++)
+    made.hole[place] = made.hole[place] < share;
   square->pixels = made.memory;
   square->hole = made.hole;
   square->stride = stride;
@@ -153,7 +160,7 @@ static photo any_photo(void) {
 static void try_shrink(const photo *given) {
   static float *image, *mask;
   if (!image) image = room(PIXELS * 3 * sizeof *image), mask = room(PIXELS * sizeof *mask);
-  int32_t first = number(0, RETHINED_SIDE - 3), end = first + byte() % 3;
+  int32_t first = number(0, RETHINED_SIDE - 3), end = first < RETHINED_SIDE ? first + byte() % 3 : 0;
   if (byte() > 250) first = number(0, 600), end = number(0, 600);
   size_t bytes = byte() == 255 ? (size_t)byte() : rethined_shrink_scratch();
   uint8_t *scratch = room(bytes);
@@ -221,8 +228,8 @@ static void try_fill(const photo *given) {
   uint8_t *scratch = room(bytes), *before = room(given->bytes);
   scatter(scratch, bytes, (unsigned)byte());
   memcpy(before, given->memory, given->bytes);
-  rethined_status status = rethined_fill(&given->square, &choice, tokens, count, first, end, scratch,
-                                         bytes);
+  rethined_status status =
+      rethined_fill(&given->square, &choice, tokens, count, first, end, scratch, bytes);
   if (status == RETHINED_OK) {
     check_known(given, before);
   } else {
@@ -252,7 +259,8 @@ static void try_lists(void) {
   int coherence = byte() & 1;
   for (int runs = 0; start < count; runs++) {
     int32_t next = -1;
-    status = rethined_part(tokens, count, start, budget, listed, coherence ? rows : NULL, kept, &next);
+    int32_t *neighbours = coherence ? rows : NULL;
+    status = rethined_part(tokens, count, start, budget, listed, neighbours, kept, &next);
     if (status != RETHINED_OK) break;
     CHECK(next > start && next <= count && runs < TOKENS);
     for (size_t place = 0; place < places; place++) {
@@ -272,7 +280,8 @@ static void try_keep(void) {
   int32_t budget = 1 + byte() % 9, k = 1 + byte() % 3;
   size_t places = (size_t)budget, ranks = (size_t)k;
   float *made = floats(places * 192), *scores = floats(places * ranks);
-  int32_t *indices = room(places * ranks * sizeof *indices), *listed = room(places * sizeof *listed);
+  int32_t *indices = room(places * ranks * sizeof *indices);
+  int32_t *listed = room(places * sizeof *listed);
   uint8_t *kept = room(places), *flags = room(TOKENS);
   for (size_t place = 0; place < places * ranks; place++) indices[place] = number(0, TOKENS - 1);
   for (size_t place = 0; place < places; place++) {
