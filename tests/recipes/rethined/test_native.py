@@ -212,7 +212,8 @@ def test_reflection(height, width, data):
 )
 def test_filling(library, case, k, seed, threads):
     mask = case.plain().shrink()[1]
-    assume(not plain._any(mask[0, 0] > 0, 8).all())
+    flags = plain._any(mask[0, 0] > 0, 8)
+    assume(flags.any() and not flags.all())
     choice = chosen(mask, k, seed)
     before = case.memory.copy()
     expected = fill_plain(case.plain(), choice)
@@ -517,6 +518,6 @@ def test_under_sanitizers(tmp_path):
     corpus = sorted((FUZZ / "corpus").iterdir())
     assert len(corpus) > 20
     done = subprocess.run(
-        [program, "200", *corpus], capture_output=True, text=True, check=False, timeout=200
+        [program, "60", *corpus], capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, done.stderr

@@ -160,7 +160,8 @@ static photo any_photo(void) {
 static void try_shrink(const photo *given) {
   static float *image, *mask;
   if (!image) image = room(PIXELS * 3 * sizeof *image), mask = room(PIXELS * sizeof *mask);
-  int32_t first = number(0, RETHINED_SIDE - 3), end = first < RETHINED_SIDE ? first + byte() % 3 : 0;
+  int32_t first = number(0, RETHINED_SIDE - 3);
+  int32_t end = first < RETHINED_SIDE ? first + byte() % 3 : 0;
   if (byte() > 250) first = number(0, 600), end = number(0, 600);
   size_t bytes = byte() == 255 ? (size_t)byte() : rethined_shrink_scratch();
   uint8_t *scratch = room(bytes);
