@@ -230,6 +230,26 @@ def test_filling(library, case, k, seed, threads):
     assert np.array_equal(case.memory[~case.mine], before[~case.mine])
 
 
+def test_sources_at_the_border_and_beside_the_hole(library):
+    """Of a square inside a photo, which shows something else beyond the square's border."""
+    photo = NUMBERS.integers(0, 256, (1100, 1090, 3), np.uint8)
+    hole = np.zeros(photo.shape[:2], np.uint8)
+    hole[30 + 160 : 30 + 192, 40 + 320 : 40 + 352] = 1  # tokens 10 and 11 down, 20 and 21 across
+    square = plain.Square(photo.copy(), hole > 0, 2, 30, 40)
+    choice = chosen(square.shrink()[1], 1, 0)
+    beside = [9 * 64 + 20, 12 * 64 + 21, 10 * 64 + 19, 11 * 64 + 22]
+    for sources in (
+        beside,
+        [9 * 64 + 19, 12 * 64 + 22, 0, 4095],
+        [30, 4050, 20 * 64, 20 * 64 + 63],
+    ):
+        choice.indices[choice.tokens, 0] = sources
+        filled = photo.copy()
+        native.Square(filled, hole, 2, 30, 40).fill(choice)
+        expected = fill_plain(plain.Square(photo.copy(), hole > 0, 2, 30, 40), choice)
+        assert np.abs(filled.astype(int) - expected).max() <= 1
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     share=st.floats(0.01, 1.0),
