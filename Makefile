@@ -3,21 +3,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NATIVE := rethined_export/recipes/rethined/native
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo emulator browser test quick test-slow check format bench-export bench-scaling bench-models \
-	bench-method bench-training bench-estimator bench-overhead lock clean
+.PHONY: help setup demo native emulator browser test quick test-slow check format bench-export \
+	bench-scaling bench-models bench-method bench-training bench-estimator bench-overhead lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make .venv from the lock
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml setup.py $(wildcard $(NATIVE)/rethined.*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
 demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each: build/demo/
@@ -41,6 +42,9 @@ check: $(READY) ## what CI runs: format, lint, types, tests
 format: $(READY) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+native: $(READY) ## librethined for every target: dist/native/
+	$(BIN)/python $(NATIVE)/compile.py dist/native
 
 emulator: $(READY) ## an arm64 system under emulation in the user's cache, for rethined-bench
 	$(BIN)/python -m rethined_export.benchmarks.arm64.system
@@ -73,8 +77,8 @@ lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh enviro
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
 	build/lock/bin/python -m pip install --quiet --constraint constraints.txt '.[dev]'
-	build/lock/bin/python -m pip freeze --exclude rethined-export \
+	build/lock/bin/python -m pip freeze --all --exclude pip --exclude rethined-export \
 		| sed 's/+cpu//' > requirements.lock
 
 clean: ## remove what the other targets made
-	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis $(NATIVE)/*.so

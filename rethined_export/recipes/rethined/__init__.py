@@ -8,6 +8,7 @@ from torch import nn
 from rethined_export.checkpoints import CheckpointError
 from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
+from rethined_export.jobs.parent import worker_threads
 from rethined_export.models.rethined import (
     LOW_RESOLUTION,
     NETWORKS,
@@ -21,7 +22,7 @@ from rethined_export.models.rethined import (
 from rethined_export.models.rethined.copying import untrained_copy
 from rethined_export.models.weights import shipped
 from rethined_export.recipes.reference import untrained_reference
-from rethined_export.recipes.rethined import caller, programs
+from rethined_export.recipes.rethined import caller, native, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
 from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.weights import load_checkpoint
@@ -107,13 +108,17 @@ class RethinedRecipe(Recipe[RethinedOptions]):
     def photo_caller(
         self, options: RethinedOptions, runners: Mapping[str, Runner]
     ) -> FillPhoto | None:
-        """A pair fills photos where they lie."""
+        """A pair fills photos where they lie, by librethined: it needs the low program only."""
         if not self.fills_photos(options):
             return None
-        pair = _pair(options, runners)
+        low, scale = runners["low"], options.hr // LOW_RESOLUTION
 
         def fill(photo: caller.Pixels, hole: Bools, top: int, left: int) -> caller.Pixels:
-            caller.fill(pair, caller.Square(photo, hole, pair.scale, top, left))
+            square, threads = native.Square(photo, hole, scale, top, left), worker_threads()
+            image, mask = square.shrink(threads=threads)
+            coherence = "rows" in low.takes
+            choice = native.choose(low, options.places, options.ranks, coherence, image, mask)
+            square.fill(choice, threads)
             return photo
 
         return fill
