@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from rethined_export.models.rethined import load_checkpoint
 from rethined_export.models.rethined.push_pull import push_pull
-from rethined_export.models.rethined.training import loop
+from rethined_export.models.rethined.training import loop, objective
 from rethined_export.models.rethined.training.images import Pixels
 from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
 from rethined_export.models.rethined.training.procedural import scene
@@ -105,6 +105,10 @@ def test_resumed_is_uninterrupted(images: Scenes, finished: Path, tmp_path: Path
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
+def steps_done(folder: Path) -> int:
+    return loop.load_state(folder / CHECKPOINT, loop.Trained(SETTINGS).modules, SETTINGS, {})[0]
+
+
 def interrupt() -> float:
     raise KeyboardInterrupt
 
@@ -138,16 +142,16 @@ def test_a_damaged_checkpoint(images: Scenes, finished: Path, tmp_path: Path) ->
 
 def test_nan_stops_the_run(images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
-    real = loop.hole_error
+    real = objective.hole_error
     calls = iter(range(100))
     monkeypatch.setattr(
-        loop,
+        objective,
         "hole_error",
         lambda *inputs: real(*inputs) * (float("nan") if next(calls) == 2 else 1),
     )
     with pytest.raises(DivergedError, match=r"loss is nan at step 3 \(seed 0, batch of 2 at 64\)"):
         run(SETTINGS, images, tmp_path)
-    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+    assert steps_done(tmp_path) == 2
 
 
 def test_no_room_for_a_checkpoint(images: Scenes, tmp_path: Path,
@@ -165,7 +169,7 @@ def test_no_room_for_a_checkpoint(images: Scenes, tmp_path: Path,
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(TrainingError, match="No space left on device; the last one stays"):
         run(SETTINGS, images, tmp_path)
-    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+    assert steps_done(tmp_path) == 2
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -180,7 +184,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     for index in range(2):
         Image.fromarray(scene((1, index), 64)).save(folder / f"{index}.png")
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ours = ["rethined_export.cli.train", str(settings), "--images", str(folder), "--workers", "0"]
+    ours = ["rethined_export.cli.train", str(settings), "--photos", str(folder), "--workers", "0"]
     command = [sys.executable, "-m", *torchrun, "-m", *ours, "--output", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -9,8 +9,8 @@ from rethined_export.models.rethined.training.losses import (
     energies_of,
     hole_error,
     hole_psnr,
-    matching_loss,
 )
+from rethined_export.models.rethined.training.refined import refined
 from rethined_export.models.rethined.training.settings import Settings
 from rethined_export.models.rethined.training.start import new_model
 
@@ -45,13 +45,20 @@ def model() -> Rethined:
     return new_model(Settings(stages=())).eval()
 
 
+def matching(model: Rethined, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    known = image * (1 - mask)
+    with torch.no_grad():
+        coarse, features = model.coarse_model(known, mask)
+    return refined(model, known + mask * coarse, features, image, mask)[1]
+
+
 def test_matching_trains_the_projections_alone(model: Rethined) -> None:
     torch.manual_seed(1)
     image = torch.rand(1, 3, 512, 512)
     mask = torch.zeros(1, 1, 512, 512)
     mask[:, :, 100:180, 200:260] = 1
     model.zero_grad()
-    loss = matching_loss(model, image, mask)
+    loss = matching(model, image, mask)
     loss.backward()
     head = model.generator.multihead_attention
     assert head.w_qs.weight.grad is not None
@@ -68,9 +75,39 @@ def test_matching_falls_as_it_is_minimised(model: Rethined) -> None:
     optimiser = torch.optim.Adam(model.generator.parameters(), lr=3e-3)
     losses = []
     for _ in range(8):
-        loss = matching_loss(model, image, mask)
+        loss = matching(model, image, mask)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_what_is_judged_is_what_is_deployed(model: Rethined) -> None:
+    """The image that a whole stage looks at is x̂_LR of the reference with one key, to rounding."""
+    torch.manual_seed(3)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 64, 64), 512, mode="bilinear")
+    mask = torch.zeros(1, 1, 512, 512)
+    mask[:, :, 90:170, 200:331] = 1
+    with torch.no_grad():
+        reference = model(image, mask, 1)
+        known = image * (1 - mask)
+        coarse, features = model.coarse_model(known, mask)
+        low, _ = refined(model, known + mask * coarse, features, image, mask)
+    assert torch.allclose(low, reference.low, atol=1e-5)
+
+
+def test_a_whole_image_teaches_both_parts(model: Rethined) -> None:
+    torch.manual_seed(4)
+    image, mask = torch.rand(1, 3, 512, 512), torch.zeros(1, 1, 512, 512)
+    mask[:, :, 200:264, 100:164] = 1
+    model.zero_grad()
+    known = image * (1 - mask)
+    coarse, features = model.coarse_model(known, mask)
+    low, _ = refined(model, known + mask * coarse, features, image, mask)
+    (mask * (low - image) ** 2).mean().backward()
+    last, head = model.coarse_model.d0, model.generator.multihead_attention
+    for parameter in (last.weight, head.w_qs.weight, head.w_ks.weight):
+        assert parameter.grad is not None
+        assert float(parameter.grad.abs().sum()) > 0
+    assert torch.equal(low * (1 - mask), known)
