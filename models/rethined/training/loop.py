@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
@@ -182,6 +183,11 @@ def train(
     return folder / WEIGHTS
 
 
+def _alone(_worker: int) -> None:
+    """Each process is one thread: there are as many as there should be."""
+    cv2.setNumThreads(1)
+
+
 class _Stage:
     """One stage of a run."""
 
@@ -261,6 +267,7 @@ class _Stage:
             collate_fn=collate,
             pin_memory=self._where.device.type == "cuda",
             prefetch_factor=_AHEAD if workers else None,
+            worker_init_fn=_alone,
         )
 
     def _step(self, step: int, batch: Batch) -> Stepped:

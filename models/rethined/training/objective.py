@@ -25,6 +25,8 @@ _WARM_UP, _LAST = 0.03, 0.01
 #: Second-moment decay and largest norm of the gradients: with the usual 0.999 and no bound, the
 #: first noisy steps held a model back for thousands of later ones.
 _BETAS, _NORM = (0.9, 0.99), 1.0
+#: How much a judge's loss is magnified at most: one that knows nothing should not shout.
+_STRONGEST = 100.0
 #: The critic's: the image it judges changes under it, so old gradients mislead.
 _CRITIC_BETAS, _CRITIC_NORM = (0.5, 0.99), 10.0
 
@@ -58,13 +60,15 @@ class Objective(nn.Module):
         with torch.set_grad_enabled(learning), self._autocast(batch, learning):
             painted, features = self.model.coarse_model(known, batch.mask)
         judged = batch.mask * painted.float() + known
-        loss = judged.new_zeros(())
-        if learning and stage.pixels:
-            loss = loss + stage.pixels * hole_error(judged, batch.image, batch.mask)
+        error = hole_error(judged, batch.image, batch.mask)
+        pull = _pull(error, judged) if learning else None
+        loss = stage.pixels * error if learning else judged.new_zeros(())
         if stage.part != "coarse":
             judged, cost = self._refined(judged, features, batch)
             loss = loss + stage.matching * cost
-        return loss + self._judgement(judged, batch), judged
+        if pull is not None:
+            loss = loss + self._judgement(judged, batch, pull)
+        return loss, judged
 
     def _refined(
         self, composite: Tensor, features: list[Tensor], batch: Batch
@@ -81,23 +85,41 @@ class Objective(nn.Module):
         ]
         return torch.cat([low for low, _ in made]), torch.stack([cost for _, cost in made]).mean()
 
-    def _judgement(self, judged: Tensor, batch: Batch) -> Tensor:
-        (judges,) = self._judges
+    def _judgement(self, judged: Tensor, batch: Batch, pull: Tensor) -> Tensor:
+        """What the judges say, each weighed so that it pulls at the pixels as the stage wants.
+
+        Its own gradient says little: a critic's grows a hundredfold while it learns.
+
+        Args:
+            pull: norm of the gradient of the pixels' error.
+        """
+        (judges,), stage = self._judges, self._stage
         total = judged.new_zeros(())
+        said: list[tuple[float, Tensor]] = []
         with self._autocast(batch, True):
-            if self._stage.features and judges.perception is not None:
+            if stage.features and judges.perception is not None:
                 apart = judges.perception.difference(judged, batch.image, batch.mask)
-                total = total + self._stage.features * apart
-            if self._stage.has_critic and judges.critic is not None:
+                said.append((stage.features, apart))
+            if stage.has_critic and judges.critic is not None:
                 judges.critic.requires_grad_(False)
                 doubt, unlike = persuasion_loss(judges.critic, judged, batch.image, batch.mask)
                 judges.critic.requires_grad_(True)
-                total = total + self._stage.critic * doubt + self._stage.resemblance * unlike
+                said += [(stage.critic, doubt), (stage.resemblance, unlike)]
+        for weight, loss in said:
+            if weight:
+                strength = (pull / _pull(loss, judged).clamp(min=1e-12)).clamp(max=_STRONGEST)
+                total = total + weight * strength * loss
         return total
 
     def _autocast(self, batch: Batch, enabled: bool) -> torch.autocast:
         kind = batch.image.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self._bf16 and enabled)
+
+
+def _pull(loss: Tensor, image: Tensor) -> Tensor:
+    """Norm of a loss's gradient at an image; a number, not something to differentiate."""
+    (gradient,) = torch.autograd.grad(loss, image, retain_graph=True)
+    return gradient.norm()
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,10 @@ class Stage:
         steps: of the optimiser.
         rate: learning rate after the warm-up; it then falls to a hundredth along a cosine.
         pixels: weight of the coarse model's error in the hole.
-        features: weight of what an image classifier sees differently.
-        critic: weight of the doubt of a critic that learns to tell painted patches from true ones.
-        resemblance: weight of the difference of that critic's features.
+        features: how strongly the painted pixels are pulled by what an image classifier sees
+            differently, against the pull of their error (at weight 1).
+        critic: the same for the doubt of a critic that learns to tell painted from true patches.
+        resemblance: the same for the difference of that critic's features.
         matching: weight of the expected cost of copied patches; not used by ``coarse``.
     """
 
