@@ -52,6 +52,12 @@ def test_photographs_are_weighed_by_name(tmp_path: Path) -> None:
     assert [(entry.files, entry.weight) for entry in settings.photos] == [("reef-*", 4.0)]
 
 
+def test_the_settings_of_the_run_on_photographs_can_be_read() -> None:
+    settings = load_settings(SHIPPED.with_name("rethined-mobile-photographs.toml"))
+    assert any(stage.part == "whole" and stage.has_critic for stage in settings.stages)
+    assert 0 < settings.procedural < 1
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

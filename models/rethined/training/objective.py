@@ -88,7 +88,7 @@ class Objective(nn.Module):
     def _judgement(self, judged: Tensor, batch: Batch, pull: Tensor) -> Tensor:
         """What the judges say, each weighed so that it pulls at the pixels as the stage wants.
 
-        Its own gradient says little: a critic's grows a hundredfold while it learns.
+        Its own gradient says little: a young critic's was a fiftieth of the pixels'.
 
         Args:
             pull: norm of the gradient of the pixels' error.
