@@ -1,4 +1,4 @@
-"""``rethined-train``: weights from a folder of images, or from procedural ones."""
+"""``rethined-train``: weights from photographs, from procedural images, or from both."""
 
 import os
 import time
@@ -7,7 +7,13 @@ from pathlib import Path
 
 from rethined_export.cli.common import err, fail, out, parser, plain, run, say
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.models.rethined.training.images import Folder, Images, procedural_pool
+from rethined_export.models.rethined.training.images import (
+    Folder,
+    Images,
+    Mixture,
+    Source,
+    procedural_pool,
+)
 from rethined_export.models.rethined.training.settings import (
     Settings,
     TrainingError,
@@ -17,7 +23,8 @@ from rethined_export.models.rethined.training.state import CHECKPOINT
 
 EXAMPLES = """\
   rethined-train models/weights/rethined-mobile.toml --output build/training
-  rethined-train settings.toml --images ~/photos --output build/training
+  rethined-train settings.toml --photos ~/photos --output build/training
+  rethined-train settings.toml --photos ~/photos --output build/training --minutes 30
   rethined-train settings.toml --output build/training --resume
   torchrun --nproc-per-node 4 -m rethined_export.cli.train settings.toml --output build/training"""
 
@@ -30,31 +37,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str] | None) -> int:
     options = parser(
         "rethined-train",
-        "Train a RETHINED network. Without a folder of images it learns from procedural ones, "
-        "drawn from the seed.",
+        "Train a RETHINED network. Without photographs it learns from procedural images, drawn "
+        "from the seed; with them from both, as the settings say.",
         EXAMPLES,
     )
     options.add_argument("settings", type=Path, metavar="SETTINGS", help="TOML file of the run")
     options.add_argument("--output", type=Path, required=True, metavar="DIR",
         help="for checkpoint, samples, curves, weights")  # fmt: skip
-    options.add_argument("--images", type=Path, metavar="DIR", help="train on these images")
+    options.add_argument("--photos", "--images", type=Path, metavar="DIR",
+        help="train on these photographs")  # fmt: skip
+    options.add_argument("--minutes", type=float, metavar="N",
+        help="stop after so many, with a checkpoint and the weights as they are")  # fmt: skip
     options.add_argument("--resume", action="store_true", help="go on from DIR's checkpoint")
     options.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2),
         metavar="N", help="processes that prepare samples (default: half the cores)")  # fmt: skip
     chosen = options.parse_args(arguments)
     if chosen.workers < 0:
         raise UserError(f"--workers {chosen.workers}; use 0 or more")
+    if chosen.minutes is not None and not 0 < chosen.minutes < float("inf"):
+        raise UserError(f"--minutes {chosen.minutes}; use a positive number")
     if (chosen.output / CHECKPOINT).exists() and not chosen.resume:
         raise UserError(f"{chosen.output} holds a run; give --resume or another --output")
     if chosen.resume and not (chosen.output / CHECKPOINT).exists():
         raise UserError(f"{chosen.output} holds no {CHECKPOINT} to resume from")
     try:
-        return _train(chosen.settings, chosen.images, chosen.output, chosen.workers)
+        seconds = None if chosen.minutes is None else 60 * chosen.minutes
+        return _train(chosen.settings, chosen.photos, chosen.output, chosen.workers, seconds)
     except TrainingError as error:
         raise UserError(str(error)) from error
 
 
-def _train(settings_file: Path, folder: Path | None, output: Path, workers: int) -> int:
+def _train(
+    settings_file: Path, folder: Path | None, output: Path, workers: int, seconds: float | None
+) -> int:
     try:
         from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
     except ModuleNotFoundError as error:
@@ -75,7 +90,9 @@ def _train(settings_file: Path, folder: Path | None, output: Path, workers: int)
         named.update(noted.skipped)
 
     try:
-        weights = train(settings, images, trained_on, output, workers=workers, tell=tell)
+        weights = train(
+            settings, images, trained_on, output, workers=workers, tell=tell, seconds=seconds
+        )
     except DivergedError as error:
         fail(str(error))
         return 1
@@ -89,16 +106,23 @@ def _train(settings_file: Path, folder: Path | None, output: Path, workers: int)
 def _images(
     settings: Settings, folder: Path | None, output: Path, workers: int
 ) -> tuple[Images, str]:
-    if folder is not None:
-        images = Folder(folder)
-        return images, f"a folder of {len(images)} images"
-
     def tell(drawn: int) -> None:
         if drawn % 500 == 0 or drawn == settings.images:
             say(out, f"drew {drawn}/{settings.images} procedural images")
 
-    pool = procedural_pool(output, settings.seed, settings.images, max(1, workers), tell)
-    return pool, "procedural images"
+    def procedural() -> Images:
+        return procedural_pool(output, settings.seed, settings.images, max(1, workers), tell)
+
+    if folder is None:
+        return procedural(), "procedural images"
+    photos = Folder(folder)
+    weights = photos.weights([(entry.files, entry.weight) for entry in settings.photos])
+    sources: list[Source] = [(photos, weights, 1 - settings.procedural)]
+    trained_on = f"a folder of {len(photos)} images"
+    if settings.procedural:
+        sources.append((procedural(), None, settings.procedural))
+        trained_on += " and procedural ones"
+    return Mixture(sources), trained_on
 
 
 if __name__ == "__main__":

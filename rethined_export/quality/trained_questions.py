@@ -19,7 +19,7 @@ from rethined_export.models.rethined import Rethined
 from rethined_export.models.rethined.config import Start
 from rethined_export.models.rethined.initialise import untrained
 from rethined_export.models.rethined.training.images import Images, procedural_pool
-from rethined_export.models.rethined.training.loop import Descent
+from rethined_export.models.rethined.training.objective import Descent
 from rethined_export.models.rethined.training.samples import Samples, collate
 from rethined_export.models.rethined.training.settings import Settings, Stage
 from rethined_export.models.rethined.training.start import new_model
@@ -83,7 +83,7 @@ def fit(model: Rethined, stage: Stage, images: Images) -> None:
     loader = DataLoader(samples, stage.batch, num_workers=1, collate_fn=collate)
     descent = Descent(model, stage, bf16=True)
     for number, batch in enumerate(loader, 1):
-        descent.step(number, batch)
+        descent.step(number, batch.to(torch.device("cpu")))
     model.eval().requires_grad_(False)
 
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def options(folder: Path, *more: str) -> list[str]:
-    run = ["--images", str(folder / "photos"), "--output", str(folder / "run"), "--workers", "0"]
+    run = ["--photos", str(folder / "photos"), "--output", str(folder / "run"), "--workers", "0"]
     return [str(folder / "settings.toml"), *run, *more]
 
 
@@ -46,7 +46,9 @@ def test_trains_on_a_folder_and_names_what_it_skips(folder: Path, capsys: Captur
     [
         (["--resume"], "holds no checkpoint.safetensors"),
         (["--workers", "-1"], "--workers -1; use 0 or more"),
-        (["--images", "/nowhere"], "/nowhere is not a folder"),
+        (["--minutes", "0"], "--minutes 0.0; use a positive number"),
+        (["--minutes", "nan"], "--minutes nan; use a positive number"),
+        (["--photos", "/nowhere"], "/nowhere is not a folder"),
     ],
 )
 def test_refusals(folder: Path, capsys: Capture, more: list[str], said: str) -> None:
@@ -60,3 +62,13 @@ def test_other_settings_on_resuming(folder: Path, capsys: Capture) -> None:
     (folder / "settings.toml").write_text("seed = 4\n" + SETTINGS)
     assert main(options(folder, "--resume")) == 2
     assert "seed was 0 and is 4" in capsys.readouterr().err
+
+
+def test_photographs_and_procedural_images_mix(folder: Path, capsys: Capture) -> None:
+    mixed = 'images = 2\nprocedural = 0.5\n[[photos]]\nfiles = "a.*"\nweight = 3.0\n'
+    (folder / "settings.toml").write_text(mixed + SETTINGS)
+    assert main(options(folder)) == 0
+    assert "drew 2/2 procedural images" in capsys.readouterr().out
+    (folder / "settings.toml").write_text(mixed.replace("a.*", "reef-*") + SETTINGS)
+    assert main(options(folder, "--resume")) == 2
+    assert "no photograph is called reef-*" in capsys.readouterr().err

@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rethined_export.models.rethined.training.images import Folder, procedural_pool
+from rethined_export.models.rethined.training.images import Folder, Mixture, procedural_pool
 from rethined_export.models.rethined.training.masks import (
     THIN,
+    across_edges,
     blobs,
     boxes,
+    objects,
     strokes,
     training_hole,
 )
 from rethined_export.models.rethined.training.procedural import scene
 from rethined_export.models.rethined.training.procedural.night import night
-from rethined_export.models.rethined.training.samples import Samples, collate
+from rethined_export.models.rethined.training.samples import Samples, collate, recoloured
 from rethined_export.models.rethined.training.settings import TrainingError
 
 
@@ -78,7 +80,7 @@ def test_a_pool_is_drawn_once(tmp_path: Path) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([64, 128, 512]), st.floats(0.05, 0.5))
 def test_holes_cover_what_was_asked(seed: int, side: int, cover: float) -> None:
-    for draw in (strokes, boxes, blobs):
+    for draw in (strokes, boxes, blobs, objects):
         hole = draw(np.random.default_rng(seed), side, cover)
         assert hole.shape == (side, side)
         assert set(np.unique(hole)) <= {0, 1}
@@ -93,9 +95,22 @@ def test_thin_strokes_are_thinner() -> None:
     assert border_share(THIN) > 2 * border_share((0.04, 0.15))
 
 
+def test_holes_lie_across_edges() -> None:
+    """Beside texture as strong as it, the one long edge still draws most holes."""
+    random = np.random.default_rng(0)
+    image = np.full((128, 128, 3), 60, np.uint8)
+    image[:, 96:] = 200
+    image[:, :64] = random.integers(0, 256, (128, 64, 1), np.uint8)
+    drawn = np.mean([across_edges(np.random.default_rng(seed), image) for seed in range(60)], 0)
+    assert drawn[:, 92:100].mean() > 1.35 * drawn[:, :48].mean()
+    flat = np.full((64, 64, 3), 9, np.uint8)
+    assert 0.05 < across_edges(random, flat).mean() < 0.6  # where there is no edge, anywhere
+
+
 def test_training_holes_leave_something_and_take_something() -> None:
     random = np.random.default_rng(0)
-    covers = [training_hole(random, 64).mean() for _ in range(300)]
+    image = scene((0, 1), 64)
+    covers = [training_hole(random, image).mean() for _ in range(300)]
     assert min(covers) > 0.03
     assert max(covers) < 0.8
     assert 0.2 < np.mean(covers) < 0.4
@@ -106,13 +121,86 @@ def test_sample_n_is_the_same_in_every_run(tmp_path: Path) -> None:
     save_noise(tmp_path / "b.png", 90, 300)
     one, other = (Samples(Folder(tmp_path), 64, seed=7) for _ in range(2))
     other[0], other[1]  # what was read before does not matter
-    assert torch.equal(one[5].image, other[5].image)
-    assert torch.equal(one[5].mask, other[5].mask)
-    assert not torch.equal(one[5].image, one[6].image)
-    batch = collate([one[5], one[6]])
+    assert torch.equal(one[5].pixels, other[5].pixels)
+    assert torch.equal(one[5].hole, other[5].hole)
+    assert not torch.equal(one[5].pixels, one[6].pixels)
+    batch = collate([one[5], one[6]]).to(torch.device("cpu"))
     assert batch.image.shape == (2, 3, 64, 64)
     assert batch.mask.shape == (2, 1, 64, 64)
     assert float(batch.image.max()) <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_other_colours_keep_what_is_brighter(seed: int) -> None:
+    """Each channel through one rising curve, so structure stays where it is."""
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    made = recoloured(np.random.default_rng(seed), levels)
+    assert made.shape == levels.shape
+    assert made.dtype == np.uint8
+    assert (np.diff(made.astype(int), axis=1) >= 0).all()
+    assert made[0, 128].max() > 20
+
+
+class Numbered:
+    """Images that hold their number."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self._numbers = range(first, first + count)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def name(self, index: int) -> str:
+        return f"number {self._numbers[index]}"
+
+    def read(self, index: int) -> np.ndarray:
+        return np.full((8, 8, 3), self._numbers[index], np.uint8)
+
+
+def test_sources_are_drawn_by_their_shares() -> None:
+    mixture = Mixture([(Numbered(0, 4), [3, 1, 1, 1], 0.75), (Numbered(4, 100), None, 0.25)])
+    random = np.random.default_rng(0)
+    drawn = [int(mixture.read(int(random.integers(len(mixture))))[0, 0, 0]) for _ in range(4000)]
+    counts = np.bincount(drawn, minlength=104) / len(drawn)
+    # Binomial deviations are at most 0.008; four of them.
+    assert counts[:4].sum() == pytest.approx(0.75, abs=0.03)
+    assert counts[0] == pytest.approx(0.375, abs=0.03)
+    assert counts[1] == pytest.approx(0.125, abs=0.025)
+    assert set(drawn) >= {0, 1, 2, 3}
+    assert (counts[4:] > 0).mean() > 0.95
+    assert mixture.name(len(mixture) - 1) == "number 103"
+
+
+def test_reefs_share_one_weight(tmp_path: Path) -> None:
+    for name in ("reef-1", "reef-2", "reef-3", "road"):
+        save_noise(tmp_path / f"{name}.png", 20, 20)
+    assert Folder(tmp_path).weights([("reef-*", 1.5)]) == [0.5, 0.5, 0.5, 1]
+    with pytest.raises(TrainingError, match=r"no photograph is called sky-\*"):
+        Folder(tmp_path).weights([("sky-*", 1)])
+
+
+def test_one_photograph_will_do(tmp_path: Path) -> None:
+    save_noise(tmp_path / "only.png", 80, 100)
+    samples = Samples(Mixture([(Folder(tmp_path), None, 1)]), 64, seed=0)
+    assert not torch.equal(samples[0].pixels, samples[1].pixels)
+
+
+def test_photographs_of_every_kind_are_read(tmp_path: Path) -> None:
+    """CMYK, 16 bits, a palette with a transparent colour, the first of several frames."""
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "1-deep.png")
+    rgb = Image.fromarray(np.repeat((ramp >> 8).astype(np.uint8)[:, :, None], 3, axis=2))
+    rgb.convert("CMYK").save(tmp_path / "2-cmyk.jpg", quality=95)
+    rgb.quantize(64).save(tmp_path / "3-palette.png", transparency=0)
+    rgb.save(tmp_path / "4-moving.webp", save_all=True, append_images=[rgb.rotate(90)])
+    folder = Folder(tmp_path)
+    for index in range(len(folder)):
+        pixels = folder.read(index)
+        assert pixels.shape == (64, 64, 3)
+        assert pixels.dtype == np.uint8
+        # A tenth of the range for what a palette and JPEG lose.
+        assert np.abs(pixels[..., 0].astype(int) - (ramp >> 8)).mean() < 25, folder.name(index)
 
 
 def test_unusable_images_are_skipped_and_named(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rethined_export.models.rethined.push_pull import push_pull
-from rethined_export.models.rethined.training import loop
+from rethined_export.models.rethined.training import loop, objective
+from rethined_export.models.rethined.training.average import Average
 from rethined_export.models.rethined.training.images import Pixels
 from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
 from rethined_export.models.rethined.training.procedural import scene
@@ -105,6 +106,10 @@ def test_resumed_is_uninterrupted(images: Scenes, finished: Path, tmp_path: Path
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
+def steps_done(folder: Path) -> int:
+    return loop.load_state(folder / CHECKPOINT, loop.Trained(SETTINGS).modules, SETTINGS, {})[0]
+
+
 def interrupt() -> float:
     raise KeyboardInterrupt
 
@@ -114,6 +119,115 @@ def test_weights_load_as_any_checkpoint(finished: Path) -> None:
     assert loaded.model.config.deployed
     assert loaded.model.config.start == "push-pull"
     assert not loaded.model.config.coherence
+
+
+JUDGED = dataclasses.replace(COARSE, features=1.0, critic=1.0, resemblance=0.5)
+
+
+@pytest.fixture
+def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small random network in place of the classifier, whose weights are no dependency."""
+
+    class Glance(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 8, 3, padding=1).requires_grad_(False)
+
+        def difference(
+            self, painted: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor
+        ) -> torch.Tensor:
+            return (self.layer(painted) - self.layer(truth)).square().mean()
+
+    monkeypatch.setattr(loop, "perception", Glance)
+
+
+@pytest.mark.usefixtures("classifier")
+def test_a_judged_run_resumes_to_the_same_weights(
+    images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Critic, its optimiser and the running mean are all in the checkpoint."""
+    settings = dataclasses.replace(SETTINGS, stages=(COARSE, JUDGED), average=0.9)
+    whole, told = run(settings, images, tmp_path / "whole")
+    assert "critic/loss" in told[-1].figures
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1)
+    real = loop._Stage._step
+    monkeypatch.setattr(loop._Stage, "_step", lambda self, step, batch:
+                        interrupt() if step == 7 else real(self, step, batch))  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, images, tmp_path / "parts")
+    monkeypatch.setattr(loop._Stage, "_step", real)
+    parts, _ = run(settings, images, tmp_path / "parts")
+    expected, actual = load_file(whole), load_file(parts)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+@pytest.mark.usefixtures("classifier")
+def test_a_whole_stage_runs(images: Scenes, tmp_path: Path) -> None:
+    stage = dataclasses.replace(ATTENTION, part="whole", steps=1, critic=1.0)
+    _, told = run(dataclasses.replace(SETTINGS, stages=(stage,)), images, tmp_path)
+    assert np.isfinite(list(told[-1].figures.values())).all()
+    assert load_checkpoint(
+        tmp_path / "weights.safetensors", "mobile", "paper"
+    ).model.config.deployed
+
+
+@pytest.mark.usefixtures("classifier")
+def test_a_critic_that_always_wins_stops_the_run(
+    images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_WON_FOR", 2)
+    monkeypatch.setattr(objective.CriticObjective, "forward",
+                        lambda self, *_: 0 * self.critic.verdict.bias.sum() + 0.001)  # fmt: skip
+    settings = dataclasses.replace(SETTINGS, stages=(JUDGED,))
+    with pytest.raises(DivergedError, match=r"stayed under 0.02 for 2 steps.*at step 2"):
+        run(settings, images, tmp_path)
+
+
+@pytest.mark.usefixtures("classifier")
+def test_a_critic_that_breaks_stops_the_run(
+    images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is a number, its gradient is not."""
+    real = objective.CriticObjective.forward
+
+    def steep(self: objective.CriticObjective, *inputs: object) -> torch.Tensor:
+        return real(self, *inputs) + (0 * self.critic.verdict.bias.sum()).sqrt()
+
+    monkeypatch.setattr(objective.CriticObjective, "forward", steep)
+    with pytest.raises(DivergedError, match="the critic's loss is nan at step 1"):
+        run(dataclasses.replace(SETTINGS, stages=(JUDGED,)), images, tmp_path)
+
+
+def test_a_run_ends_in_time_and_goes_on(images: Scenes, finished: Path, tmp_path: Path) -> None:
+    told: list[Noted] = []
+    arguments = {"workers": 0, "tell": told.append}
+    early = train(SETTINGS, images, "scenes", tmp_path, seconds=0, **arguments)
+    assert told[-1].step == 1
+    load_checkpoint(early, "mobile", "paper")  # what there is can be used
+    weights = train(SETTINGS, images, "scenes", tmp_path, **arguments)
+    expected, actual = load_file(finished / weights.name), load_file(weights)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_stages_to_come_may_change(images: Scenes, tmp_path: Path) -> None:
+    train(SETTINGS, images, "scenes", tmp_path, workers=0, tell=lambda noted: None, seconds=0)
+    longer = dataclasses.replace(ATTENTION, steps=1)
+    run(dataclasses.replace(SETTINGS, stages=(COARSE, longer)), images, tmp_path)
+    begun = dataclasses.replace(SETTINGS, stages=(dataclasses.replace(COARSE, rate=1.0), longer))
+    with pytest.raises(TrainingError, match="comes from other settings: stages was"):
+        run(begun, images, tmp_path)
+
+
+def test_the_running_mean_follows() -> None:
+    """After a step it stands between where it was and the model: lerp with 1 − min(decay, 2/11)."""
+    model = new_model(SETTINGS)
+    mean = Average(model, 0.9)
+    before = mean.model.coarse_model.d0.weight.clone()
+    with torch.no_grad():
+        model.coarse_model.d0.weight += 1
+    mean.follow(model, 1)
+    moved = mean.model.coarse_model.d0.weight - before
+    assert torch.allclose(moved, torch.full_like(moved, 9 / 11), atol=1e-6)
 
 
 def test_what_a_run_leaves(finished: Path) -> None:
@@ -138,16 +252,16 @@ def test_a_damaged_checkpoint(images: Scenes, finished: Path, tmp_path: Path) ->
 
 def test_nan_stops_the_run(images: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
-    real = loop.hole_error
+    real = objective.hole_error
     calls = iter(range(100))
     monkeypatch.setattr(
-        loop,
+        objective,
         "hole_error",
         lambda *inputs: real(*inputs) * (float("nan") if next(calls) == 2 else 1),
     )
     with pytest.raises(DivergedError, match=r"loss is nan at step 3 \(seed 0, batch of 2 at 64\)"):
         run(SETTINGS, images, tmp_path)
-    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+    assert steps_done(tmp_path) == 2
 
 
 def test_no_room_for_a_checkpoint(images: Scenes, tmp_path: Path,
@@ -165,7 +279,7 @@ def test_no_room_for_a_checkpoint(images: Scenes, tmp_path: Path,
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(TrainingError, match="No space left on device; the last one stays"):
         run(SETTINGS, images, tmp_path)
-    assert int(loop.load_state(tmp_path / CHECKPOINT, new_model(SETTINGS), {})[0]) == 2
+    assert steps_done(tmp_path) == 2
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -180,7 +294,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     for index in range(2):
         Image.fromarray(scene((1, index), 64)).save(folder / f"{index}.png")
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ours = ["rethined_export.cli.train", str(settings), "--images", str(folder), "--workers", "0"]
+    ours = ["rethined_export.cli.train", str(settings), "--photos", str(folder), "--workers", "0"]
     command = [sys.executable, "-m", *torchrun, "-m", *ours, "--output", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]

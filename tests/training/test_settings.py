@@ -39,6 +39,25 @@ def test_the_shipped_settings_train_on_procedural_images() -> None:
     assert {stage.part for stage in settings.stages} == {"coarse", "attention"}
 
 
+def test_a_coherence_layer_is_not_trained_as_part_of_the_whole(tmp_path: Path) -> None:
+    whole = GOOD.replace('"coarse"\nside = 64', '"whole"\nside = 512')
+    load_settings(write(tmp_path, whole))
+    with pytest.raises(TrainingError, match="a whole stage needs it off"):
+        load_settings(write(tmp_path, "coherence = true\n" + whole))
+
+
+def test_photographs_are_weighed_by_name(tmp_path: Path) -> None:
+    weighed = '[[photos]]\nfiles = "reef-*"\nweight = 4.0\n'
+    settings = load_settings(write(tmp_path, GOOD.replace("[[stages]]", weighed + "[[stages]]")))
+    assert [(entry.files, entry.weight) for entry in settings.photos] == [("reef-*", 4.0)]
+
+
+def test_the_settings_of_the_run_on_photographs_can_be_read() -> None:
+    settings = load_settings(SHIPPED.with_name("rethined-mobile-photographs.toml"))
+    assert any(stage.part == "whole" and stage.has_critic for stage in settings.stages)
+    assert 0 < settings.procedural < 1
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -55,6 +74,20 @@ def test_the_shipped_settings_train_on_procedural_images() -> None:
         ("rate = 1e-3", "", "rate missing"),
         ("[[stages]]", "[stages]", "no [[stages]]"),
         ("seed = 3", "seed = ", "is not TOML"),
+        ("seed = 3", "procedural = 1.0", "procedural = 1.0; use 0 to less than 1"),
+        ("seed = 3", "average = -0.5", "average = -0.5; use a positive number, or 0"),
+        ("seed = 3", "average = nan", "average = nan; use a positive number, or 0"),
+        ("seed = 3", 'photos = "reef-*"', "photos is no list of tables"),
+        ("seed = 3", '[[photos]]\nfiles = "reef-*"', "photos: weight missing"),
+        ("seed = 3", "[[photos]]\nfiles = 3\nweight = 1", "files = 3; use text"),
+        ("seed = 3", '[[photos]]\nfiles = "a"\nweight = 0', "weight = 0; use a positive number"),
+        ("side = 64", 'side = 64\ncritic = "on"', "critic = 'on'; use a positive number, or 0"),
+        ('"coarse"\nside = 64', '"whole"\nside = 256', "attention is trained at side = 512"),
+        (
+            '"coarse"\nside = 64',
+            '"attention"\nside = 512\nfeatures = 1',
+            "features and critics judge images; use part = whole",
+        ),
     ],
 )
 def test_one_line_about_what_is_wrong(tmp_path: Path, before: str, after: str, said: str) -> None:

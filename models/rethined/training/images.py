@@ -1,7 +1,8 @@
-"""Where training images come from: a folder, or a pool of procedural ones drawn once."""
+"""Where training images come from: a folder, a pool of procedural ones drawn once, or both."""
 
+import fnmatch
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,11 @@ from rethined_export.models.rethined.training.settings import IMAGE_SIDE, Traini
 
 Pixels = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+#: Decoded photographs that each process keeps: decoding takes longer than a step of a small crop.
+_KEPT_BYTES = 2**30
+#: Slots that a mixture's images share; each image gets at least one.
+_SLOTS = 2**14
 
 
 class UnusableImageError(Exception):
@@ -36,9 +42,11 @@ class Images(Protocol):
 
 
 class Folder:
-    """The images under a folder, in the order of their names."""
+    """The images under a folder, in the order of their names; the first read stay in memory."""
 
     def __init__(self, path: Path) -> None:
+        self._kept: dict[int, Pixels] = {}
+        self._kept_bytes = 0
         if not path.is_dir():
             raise TrainingError(f"{path} is not a folder of images")
         self._paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -53,13 +61,72 @@ class Folder:
         return str(self._paths[index])
 
     def read(self, index: int) -> Pixels:
-        """``[H, W, 3]``, as stored."""
+        """``[H, W, 3]``, as stored; of 16 bits the upper eight."""
+        if index in self._kept:
+            return self._kept[index]
         path = self._paths[index]
         try:
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
+                if image.mode.startswith("I"):  # convert("RGB") would clip at 255
+                    grey = np.asarray(image).astype(np.int64) >> 8
+                    pixels = np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+                else:
+                    pixels = np.asarray(image.convert("RGB"))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UnusableImageError(f"{path} ({error})") from error
+        if self._kept_bytes + pixels.nbytes <= _KEPT_BYTES:
+            self._kept[index] = pixels
+            self._kept_bytes += pixels.nbytes
+        return pixels
+
+    def weights(self, by_pattern: Sequence[tuple[str, float]]) -> list[float]:
+        """How often each image is drawn, relative to the others.
+
+        Args:
+            by_pattern: a weight for all files of a name (``forest-*``) together, which they share;
+                an image takes the first that fits, and 1 if none does.
+
+        Raises:
+            TrainingError: a pattern that no file fits.
+        """
+        fitting: list[int | None] = []
+        for path in self._paths:
+            fits = (n for n, (name, _) in enumerate(by_pattern) if fnmatch.fnmatch(path.name, name))
+            fitting.append(next(fits, None))
+        for number, (name, _) in enumerate(by_pattern):
+            if number not in fitting:
+                raise TrainingError(f"no photograph is called {name} (or an earlier name takes it)")
+        return [1.0 if n is None else by_pattern[n][1] / fitting.count(n) for n in fitting]
+
+
+#: Images, their weights relative to each other (None: equal), and the share of draws they get.
+Source = tuple[Images, Sequence[float] | None, float]
+
+
+class Mixture:
+    """Images of several sources as one set, each source drawn as often as its share says."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._slots: list[tuple[Images, int]] = []
+        whole = sum(share for _, _, share in sources)
+        for images, weights, share in sources:
+            each = np.ones(len(images)) if weights is None else np.asarray(weights, float)
+            slots = each / each.sum() * share / whole * _SLOTS
+            for index, count in enumerate(np.maximum(1, np.rint(slots)).astype(int)):
+                self._slots += [(images, index)] * int(count)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def name(self, index: int) -> str:
+        """The image's own."""
+        images, number = self._slots[index]
+        return images.name(number)
+
+    def read(self, index: int) -> Pixels:
+        """``[H, W, 3]``."""
+        images, number = self._slots[index]
+        return images.read(number)
 
 
 class ProceduralPool:

@@ -3,24 +3,34 @@
 One process, or several under ``torchrun``: each takes its share of every batch.
 """
 
-import math
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.models.rethined.training.average import Average
+from rethined_export.models.rethined.training.critic import Critic
 from rethined_export.models.rethined.training.images import Images
 from rethined_export.models.rethined.training.journal import Journal
-from rethined_export.models.rethined.training.losses import hole_error, hole_psnr, matching_loss
-from rethined_export.models.rethined.training.samples import Batch, Samples, collate
-from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
+from rethined_export.models.rethined.training.losses import hole_psnr
+from rethined_export.models.rethined.training.objective import Descent, Judges, Stepped
+from rethined_export.models.rethined.training.perception import perception
+from rethined_export.models.rethined.training.samples import (
+    Batch,
+    PackedBatch,
+    Samples,
+    collate,
+)
+from rethined_export.models.rethined.training.settings import Settings, TrainingError
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.models.rethined.training.state import (
     CHECKPOINT,
@@ -34,15 +44,14 @@ from rethined_export.models.rethined.training.state import (
 
 #: Steps between checkpoints and grids, and between points of a curve.
 SAVE_EVERY, NOTE_EVERY = 500, 20
-#: Share of a stage in which the learning rate rises, and what is left of it at the end.
-_WARM_UP, _LAST = 0.03, 0.01
-#: Second-moment decay and largest norm of the gradients: with the usual 0.999 and no bound, the
-#: first noisy steps held a model back for thousands of later ones.
-_BETAS, _NORM = (0.9, 0.99), 1.0
+#: A critic whose loss stays under this for so many steps has won: it teaches nothing any more.
+_WON, _WON_FOR = 0.02, 300
+#: Batches that each process keeps ready.
+_AHEAD = 4
 
 
 class DivergedError(RuntimeError):
-    """The loss is not a number; the message says what reproduces it."""
+    """A loss is not a number, or a critic has won; the message says what reproduces it."""
 
 
 @dataclass(frozen=True)
@@ -76,67 +85,47 @@ def place() -> Place:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     gpu = torch.cuda.is_available()
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if gpu else "gloo")
     return Place(rank, world, device)
 
 
-class Objective(nn.Module):
-    """A stage's loss as a module, so that gradients of several processes are averaged."""
+class Trained:
+    """Everything a run changes: the network, its running mean, and the critic beside it."""
 
-    def __init__(self, model: Rethined, stage: Stage, bf16: bool) -> None:
-        super().__init__()
-        self.model, self._part, self._bf16 = model, stage.part, bf16
-        model.requires_grad_(False)
-        trained = model.coarse_model if stage.part == "coarse" else model.generator
-        trained.requires_grad_(True)
+    def __init__(self, settings: Settings) -> None:
+        self.model = new_model(settings)
+        self.average = Average(self.model, settings.average) if settings.average else None
+        judged = any(stage.has_critic for stage in settings.stages)
+        seen = any(stage.features for stage in settings.stages)
+        self.judges = Judges(Critic() if judged else None, perception() if seen else None)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The loss, a scalar."""
-        if self._part == "attention":
-            self.model.eval()
-            pairs = zip(batch.image, batch.mask, strict=True)
-            losses = [matching_loss(self.model, image[None], mask[None]) for image, mask in pairs]
-            return torch.stack(losses).mean()
-        self.model.train()
-        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self._bf16):
-            painted, _ = self.model.coarse_model(batch.image * (1 - batch.mask), batch.mask)
-        return hole_error(painted.float(), batch.image, batch.mask)
+    @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """What a checkpoint holds of it, by name."""
+        found: dict[str, torch.nn.Module] = {"model": self.model}
+        if self.average is not None:
+            found["average"] = self.average.model
+        if self.judges.critic is not None:
+            found["critic"] = self.judges.critic
+        return found
 
+    @property
+    def shipped(self) -> Rethined:
+        """The network whose weights the run gives."""
+        return self.model if self.average is None else self.average.model
 
-class Descent:
-    """A stage's loss, brought down a batch at a time.
-
-    Args:
-        model: trained in place. world: processes that share each batch.
-    """
-
-    def __init__(self, model: Rethined, stage: Stage, bf16: bool, world: int = 1) -> None:
-        self._stage = stage
-        self._objective: nn.Module = Objective(model, stage, bf16)
-        self.optimiser = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], lr=stage.rate, betas=_BETAS
-        )
-        if world > 1:
-            self._objective = DistributedDataParallel(self._objective)
-
-    def step(self, number: int, batch: Batch) -> float:
-        """The loss of a batch, the stage's ``number``-th from 1; the model is better for it.
-
-        Where the loss is not a finite number the model stays as it is.
-        """
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._stage.rate * _schedule(number, self._stage.steps)
-        loss = self._objective(batch)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
-            (trained,) = (group["params"] for group in self.optimiser.param_groups)
-            nn.utils.clip_grad_norm_(trained, _NORM)
-            self.optimiser.step()
-        return value
+    def to(self, device: torch.device) -> None:
+        """Move everything; on a GPU, in the layout that its convolutions like."""
+        # On a CPU that layout crashed torch 2.13 in the backward pass.
+        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+        judges = [net for net in (self.judges.perception,) if net is not None]
+        for module in (*self.modules.values(), *judges):
+            module.to(device, memory_format=layout)  # type: ignore[call-overload]
 
 
 def train(
@@ -147,6 +136,7 @@ def train(
     *,
     workers: int,
     tell: Callable[[Noted], None],
+    seconds: float | None = None,
 ) -> Path:
     """Run the stages that are left, from the folder's checkpoint if it has one.
 
@@ -154,36 +144,48 @@ def train(
         images: what to train on. trained_on: the same in words, compared on resuming.
         folder: for the checkpoint, the journal and the weights.
         workers: processes that prepare samples; 0 prepares them in this one.
+        seconds: stop after so many, in the middle of a stage if need be, with a checkpoint and the
+            weights as they are; None runs to the end.
 
     Returns:
         The file of weights.
 
     Raises:
         TrainingError: the checkpoint is of other settings, no image can be used, no room.
-        DivergedError: the loss became NaN or infinite; the last checkpoint is from before.
+        DivergedError: a loss became NaN or infinite, or the critic always tells painted patches
+            from true ones; the last checkpoint is from before.
     """
+    ending = None if seconds is None else time.monotonic() + seconds
     where = place()
     folder.mkdir(parents=True, exist_ok=True)
     run = described(settings, trained_on)
-    model, done, tensors = new_model(settings), 0, dict[str, Tensor]()
+    trained, done, tensors = Trained(settings), 0, dict[str, Tensor]()
     if (folder / CHECKPOINT).exists():
-        done, tensors = load_state(folder / CHECKPOINT, model, run)
-    model.to(where.device)
+        done, tensors = load_state(folder / CHECKPOINT, trained.modules, settings, run)
+    trained.to(where.device)
     first = 0
     with Journal(folder) as journal:
         for number, stage in enumerate(settings.stages):
             last = first + stage.steps
             if done < last:
-                runner = _Stage(settings, number, first, model, where, run, folder, journal, tell)
-                load_optimiser(runner.optimiser, tensors if done > first else {})
-                runner.run(Samples(images, stage.side, settings.seed + number), done, workers)
-                done = last
+                runner = _Stage(settings, number, first, trained, where, run, folder, journal, tell)
+                if done > first:
+                    runner.load(tensors)
+                samples = Samples(images, stage.side, settings.seed + number)
+                done = runner.run(samples, done, workers, ending)
+                if done < last:
+                    break
             first = last
     if where.rank == 0:
-        save_weights(folder / WEIGHTS, model.cpu())
+        save_weights(folder / WEIGHTS, trained.shipped.cpu())
     if where.world > 1:
         torch.distributed.destroy_process_group()
     return folder / WEIGHTS
+
+
+def _alone(_worker: int) -> None:
+    """Each process is one thread: there are as many as there should be."""
+    cv2.setNumThreads(1)
 
 
 class _Stage:
@@ -194,7 +196,7 @@ class _Stage:
         settings: Settings,
         number: int,
         first: int,
-        model: Rethined,
+        trained: Trained,
         where: Place,
         run: dict[str, str],
         folder: Path,
@@ -202,59 +204,105 @@ class _Stage:
         tell: Callable[[Noted], None],
     ) -> None:
         self._settings, self._stage, self._first = settings, settings.stages[number], first
-        self._model, self._where, self._run, self._folder = model, where, run, folder
+        self._trained, self._where, self._run, self._folder = trained, where, run, folder
         self._journal, self._tell = journal, tell
         if self._stage.batch % where.world:
             raise TrainingError(f"batch {self._stage.batch} is no multiple of {where.world}")
-        self._descent = Descent(model, self._stage, settings.precision == "bf16", where.world)
-        self.optimiser = self._descent.optimiser
+        bf16 = settings.precision == "bf16"
+        self._descent = Descent(trained.model, self._stage, bf16, where.world, trained.judges)
+        self._doubts: deque[float] = deque(maxlen=_WON_FOR)
 
-    def run(self, samples: Samples, done: int, workers: int) -> None:
-        """The steps from ``done`` to the stage's last."""
+    @property
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        found = {"optimiser": self._descent.optimiser}
+        if self._descent.critic_optimiser is not None:
+            found["critic_optimiser"] = self._descent.critic_optimiser
+        return found
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what the optimisers remembered."""
+        for name, optimiser in self._optimisers.items():
+            load_optimiser(optimiser, name, tensors)
+
+    def run(self, samples: Samples, done: int, workers: int, ending: float | None) -> int:
+        """The steps from ``done`` to the stage's last, or to the time when a run must end."""
         skipped: set[str] = set()
-        losses: list[float] = []
-        last = self._first + self._stage.steps
-        for step, cpu_batch in enumerate(self._batches(samples, done, workers), done + 1):
-            batch = cpu_batch.to(self._where.device)
+        seen: list[Stepped] = []
+        last, step = self._first + self._stage.steps, done
+        for step, packed in enumerate(self._batches(samples, done, workers), done + 1):
+            batch = packed.to(self._where.device)
             skipped |= set(batch.skipped)
-            losses.append(self._step(step, batch))
-            if self._where.rank:
-                continue
-            if step % NOTE_EVERY == 0 or step == last:
-                self._note(step, batch, losses, skipped)
-                losses.clear()
-            if step % SAVE_EVERY == 0 or step == last:
-                path = self._folder / CHECKPOINT
-                save_state(path, self._model, self.optimiser, step, self._run)
-                self._journal.grid(step, self._pictures(batch))
+            seen.append(self._step(step, batch))
+            stopping = step == last or self._late(ending)
+            if self._where.rank == 0:
+                if step % NOTE_EVERY == 0 or stopping:
+                    self._note(step, batch, seen, skipped)
+                    seen.clear()
+                if step % SAVE_EVERY == 0 or stopping:
+                    path = self._folder / CHECKPOINT
+                    save_state(path, self._trained.modules, self._optimisers, step, self._run)
+                    self._journal.grid(step, self._pictures(batch))
+            if stopping:
+                break
+        return step
 
-    def _batches(self, samples: Samples, done: int, workers: int) -> Iterator[Batch]:
+    def _late(self, ending: float | None) -> bool:
+        """Whether a run must end now; all processes say the same."""
+        if ending is None:
+            return False
+        late = torch.tensor(float(time.monotonic() > ending), device=self._where.device)
+        if self._where.world > 1:
+            torch.distributed.all_reduce(late)
+        return bool(late > 0)
+
+    def _batches(self, samples: Samples, done: int, workers: int) -> Iterator[PackedBatch]:
         """This process's share of every batch that is left of the stage."""
         size, world = self._stage.batch, self._where.world
         left = range((done - self._first) * size, self._stage.steps * size)
         mine = Subset(samples, left[self._where.rank :: world])
-        loader = DataLoader(mine, size // world, num_workers=workers, collate_fn=collate)
-        yield from loader
+        yield from DataLoader(
+            mine,
+            size // world,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=self._where.device.type == "cuda",
+            prefetch_factor=_AHEAD if workers else None,
+            worker_init_fn=_alone,
+        )
 
-    def _step(self, step: int, batch: Batch) -> float:
-        value = self._descent.step(step - self._first, batch)
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"loss is {value} at step {step} (seed {self._settings.seed}, "
-                f"batch of {self._stage.batch} at {self._stage.side}); "
-                f"{self._folder / CHECKPOINT} is from before: lower the rate of this stage"
-            )
-        return value
+    def _step(self, step: int, batch: Batch) -> Stepped:
+        seen = self._descent.step(step - self._first, batch)
+        about = (
+            f"at step {step} (seed {self._settings.seed}, batch of {self._stage.batch} at "
+            f"{self._stage.side}); {self._folder / CHECKPOINT} is from before: lower the rate of "
+            "this stage"
+        )
+        if not seen.finite:
+            what = "loss" if seen.critic is None else "the critic's loss"
+            value = seen.loss if seen.critic is None else seen.critic
+            raise DivergedError(f"{what} is {value} {about}")
+        if seen.critic is not None:
+            self._doubts.append(seen.critic)
+            if len(self._doubts) == _WON_FOR and max(self._doubts) < _WON:
+                raise DivergedError(
+                    f"the critic's loss stayed under {_WON} for {_WON_FOR} steps, so that it "
+                    f"teaches nothing, {about} or the critic's weight"
+                )
+        if self._trained.average is not None:
+            self._trained.average.follow(self._trained.model, step)
+        return seen
 
     @torch.no_grad()
-    def _note(self, step: int, batch: Batch, losses: list[float], skipped: set[str]) -> None:
-        """Tell the mean loss and, for the coarse model, what it gains over the plain fill."""
-        figures = {f"{self._stage.part}/loss": sum(losses) / len(losses)}
-        if self._stage.part == "coarse":
+    def _note(self, step: int, batch: Batch, seen: list[Stepped], skipped: set[str]) -> None:
+        """Tell the mean losses and, for the coarse model, what it gains over the plain fill."""
+        figures = {f"{self._stage.part}/loss": sum(one.loss for one in seen) / len(seen)}
+        if doubts := [one.critic for one in seen if one.critic is not None]:
+            figures["critic/loss"] = sum(doubts) / len(doubts)
+        if self._stage.part != "attention":
             _, fill, composite, truth = self._pictures(batch)
             painted, plain = (hole_psnr(x, truth, batch.mask).mean() for x in (composite, fill))
             figures |= {"coarse/psnr": float(painted), "coarse/gain": float(painted - plain)}
-        figures["rate"] = self.optimiser.param_groups[0]["lr"]
+        figures["rate"] = self._descent.optimiser.param_groups[0]["lr"]
         self._journal.figures(step, figures)
         of = self._settings.steps
         self._tell(Noted(step, of, self._stage.part, figures, frozenset(skipped)))
@@ -263,16 +311,6 @@ class _Stage:
     def _pictures(self, batch: Batch) -> list[Tensor]:
         """Rows of a grid: what is known, the plain fill, what the model paints, the truth."""
         known = batch.image * (1 - batch.mask)
-        self._model.eval()
-        painted, _ = self._model.coarse_model(known, batch.mask)
+        painted, _ = self._trained.shipped.eval().coarse_model(known, batch.mask)
         composite = known + batch.mask * painted
         return [known, push_pull(known, batch.mask), composite, batch.image]
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine."""
-    warm = max(1, round(_WARM_UP * steps))
-    if step <= warm:
-        return step / warm
-    progress = (step - warm) / max(1, steps - warm)
-    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * progress)) / 2

@@ -5,8 +5,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rethined_export.models.rethined.config import GRID, PATCH
-from rethined_export.models.rethined.filters import high_frequencies, unfold
-from rethined_export.models.rethined.model import Rethined
 
 #: Errors under this (40 dB) are not told apart: noise cannot be predicted.
 _FLOOR = 1e-4
@@ -66,33 +64,7 @@ def energies_of(patches: Tensor) -> Tensor:
     return torch.stack([along_x, along_y], dim=1)
 
 
-def _around(energies: Tensor) -> Tensor:
+def around(energies: Tensor) -> Tensor:
     """Means over 3×3 tokens: what one patch holds is chance, what surrounds it is its texture."""
     grid = energies.T.reshape(1, 2, GRID, GRID)
     return F.avg_pool2d(grid, 3, 1, 1, count_include_pad=False).flatten(2)[0].T
-
-
-def matching_loss(model: Rethined, image: Tensor, mask: Tensor) -> Tensor:
-    """Expected cost of the patches that attention picks, averaged over hole tokens.
-
-    The cost is linear in the attention map, so its minimum is the one best key: the attention
-    sharpens by itself where the picture tells which key that is.
-
-    Args:
-        image: ``[1, 3, 512, 512]``. mask: ``[1, 1, 512, 512]`` with a token that is all known.
-    """
-    known = image * (1 - mask)
-    with torch.no_grad():
-        coarse, features = model.coarse_model(known, mask)
-        composite = mask * coarse + known
-        tokens = model.tokens(composite, features)
-        truth = unfold(high_frequencies(image), PATCH)
-        copied = unfold(high_frequencies(composite), PATCH)
-    hole = F.max_pool2d(mask, PATCH).flatten() > 0
-    with torch.no_grad():
-        texture = _around(energies_of(truth))
-        costs = copy_costs(truth[hole], texture[hole], copied[~hole])
-    head = model.generator.multihead_attention
-    places = head.places()
-    scores = head.scores(tokens[hole], tokens[~hole]) + places[hole] @ places[~hole].T
-    return (torch.softmax(scores, dim=1) * costs).sum(1).mean()

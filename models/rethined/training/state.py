@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from rethined_export.models.rethined.mobileone import reparameterise
 from rethined_export.models.rethined.model import Rethined
@@ -18,27 +18,36 @@ CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 
 
 def save_state(
-    path: Path, model: Rethined, optimiser: torch.optim.Optimizer, step: int, run: dict[str, str]
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimisers: dict[str, torch.optim.Optimizer],
+    step: int,
+    run: dict[str, str],
 ) -> None:
     """Write a checkpoint in place of the last one, which survives if this one cannot be written.
 
     Args:
-        step: steps done. run: what a resumed run must share.
+        modules, optimisers: by name. step: steps done. run: what a resumed run must share.
 
     Raises:
         TrainingError: no room, or no permission.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    for part, module in modules.items():
+        tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+    for part, optimiser in optimisers.items():
+        for number, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"{part}.{number}.{name}": tensor for name, tensor in state.items()}
     _write(path, tensors, run | {"step": str(step)})
 
 
-def load_state(path: Path, model: Rethined, run: dict[str, str]) -> tuple[int, dict[str, Tensor]]:
-    """Load a checkpoint's weights into the model.
+def load_state(
+    path: Path, modules: dict[str, nn.Module], settings: Settings, run: dict[str, str]
+) -> tuple[int, dict[str, Tensor]]:
+    """Load a checkpoint's weights into the modules. Stages that it had not begun may differ.
 
     Returns:
-        Steps done, and the optimiser's tensors by name.
+        Steps done, and the optimisers' tensors by name.
 
     Raises:
         TrainingError: unreadable, or of another run; the message says what differs.
@@ -49,30 +58,43 @@ def load_state(path: Path, model: Rethined, run: dict[str, str]) -> tuple[int, d
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"cannot resume from {path}: {error}") from error
+    done = int(found.get("step", 0))
     differing = [
         f"{name} was {found.get(name)} and is {value}"
         for name, value in run.items()
         if found.get(name) != value
+        and not (name == "stages" and _same_begun(found.get(name), value, settings, done))
     ]
     if differing:
         raise TrainingError(
             f"{path} comes from other settings: {'; '.join(differing)}; "
             "train with the same, or start anew in another folder"
         )
-    start = "model."
-    model.load_state_dict(
-        {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
-    )
-    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(start)}
-    return int(found["step"]), rest
+    for part, module in modules.items():
+        mine = {
+            n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")
+        }
+        if mine or part != "critic":  # a critic that only a later, changed stage brings is new
+            module.load_state_dict(mine)
+    return done, {name: tensor for name, tensor in tensors.items() if "optimiser." in name}
 
 
-def load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`load_state` returned; nothing is put back from an empty mapping."""
+def _same_begun(found: str | None, now: str, settings: Settings, done: int) -> bool:
+    """Whether two lists of stages agree up to the last one that has begun."""
+    begun, first = 0, 0
+    for stage in settings.stages:
+        begun += first < done
+        first += stage.steps
+    return found is not None and json.loads(found)[:begun] == json.loads(now)[:begun]
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, part: str, tensors: dict[str, Tensor]) -> None:
+    """Put back what :func:`load_state` returned of one optimiser."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        _, number, entry = name.split(".")
-        state.setdefault(int(number), {})[entry] = tensor
+        if name.startswith(f"{part}."):
+            number, entry = name.removeprefix(f"{part}.").split(".")
+            state.setdefault(int(number), {})[entry] = tensor
     optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
 
 

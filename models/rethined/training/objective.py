@@ -1,0 +1,218 @@
+"""What a stage brings down: the network's losses, and those of the critic beside it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rethined_export.models.rethined.model import Rethined
+from rethined_export.models.rethined.training.critic import (
+    PENALISED_EVERY,
+    Critic,
+    CriticObjective,
+    persuasion_loss,
+)
+from rethined_export.models.rethined.training.losses import hole_error
+from rethined_export.models.rethined.training.perception import Perception
+from rethined_export.models.rethined.training.refined import refined
+from rethined_export.models.rethined.training.samples import Batch
+from rethined_export.models.rethined.training.settings import Stage
+
+#: Share of a stage in which the learning rate rises, and what is left of it at the end.
+_WARM_UP, _LAST = 0.03, 0.01
+#: Second-moment decay and largest norm of the gradients: with the usual 0.999 and no bound, the
+#: first noisy steps held a model back for thousands of later ones.
+_BETAS, _NORM = (0.9, 0.99), 1.0
+#: How much a judge's loss is magnified at most: one that knows nothing should not shout.
+_STRONGEST = 100.0
+#: The critic's: the image it judges changes under it, so old gradients mislead.
+_CRITIC_BETAS, _CRITIC_NORM = (0.5, 0.99), 10.0
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Networks that judge while training and are not shipped; None where no stage needs one."""
+
+    critic: Critic | None = None
+    perception: Perception | None = None
+
+
+class Objective(nn.Module):
+    """A stage's loss as a module, so that gradients of several processes are averaged."""
+
+    def __init__(self, model: Rethined, stage: Stage, bf16: bool, judges: Judges) -> None:
+        super().__init__()
+        self.model, self._stage, self._bf16 = model, stage, bf16
+        self._judges = (judges,)  # not a part of this module, whose parameters are trained
+        model.requires_grad_(False)
+        if stage.part != "attention":
+            model.coarse_model.requires_grad_(True)
+        if stage.part != "coarse":
+            model.generator.requires_grad_(True)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar, and the image that was judged."""
+        stage, known = self._stage, batch.image * (1 - batch.mask)
+        learning = stage.part != "attention"
+        self.model.train(learning)
+        with torch.set_grad_enabled(learning), self._autocast(batch, learning):
+            painted, features = self.model.coarse_model(known, batch.mask)
+        judged = batch.mask * painted.float() + known
+        error = hole_error(judged, batch.image, batch.mask)
+        pull = _pull(error, judged) if learning else None
+        loss = stage.pixels * error if learning else judged.new_zeros(())
+        if stage.part != "coarse":
+            judged, cost = self._refined(judged, features, batch)
+            loss = loss + stage.matching * cost
+        if pull is not None:
+            loss = loss + self._judgement(judged, batch, pull)
+        return loss, judged
+
+    def _refined(
+        self, composite: Tensor, features: list[Tensor], batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        made = [
+            refined(
+                self.model,
+                composite[n : n + 1],
+                [feature[n : n + 1] for feature in features],
+                batch.image[n : n + 1],
+                batch.mask[n : n + 1],
+            )
+            for n in range(len(composite))
+        ]
+        return torch.cat([low for low, _ in made]), torch.stack([cost for _, cost in made]).mean()
+
+    def _judgement(self, judged: Tensor, batch: Batch, pull: Tensor) -> Tensor:
+        """What the judges say, each weighed so that it pulls at the pixels as the stage wants.
+
+        Its own gradient says little: a young critic's was a fiftieth of the pixels'.
+
+        Args:
+            pull: norm of the gradient of the pixels' error.
+        """
+        (judges,), stage = self._judges, self._stage
+        total = judged.new_zeros(())
+        said: list[tuple[float, Tensor]] = []
+        with self._autocast(batch, True):
+            if stage.features and judges.perception is not None:
+                apart = judges.perception.difference(judged, batch.image, batch.mask)
+                said.append((stage.features, apart))
+            if stage.has_critic and judges.critic is not None:
+                judges.critic.requires_grad_(False)
+                doubt, unlike = persuasion_loss(judges.critic, judged, batch.image, batch.mask)
+                judges.critic.requires_grad_(True)
+                said += [(stage.critic, doubt), (stage.resemblance, unlike)]
+        for weight, loss in said:
+            if weight:
+                strength = (pull / _pull(loss, judged).clamp(min=1e-12)).clamp(max=_STRONGEST)
+                total = total + weight * strength * loss
+        return total
+
+    def _autocast(self, batch: Batch, enabled: bool) -> torch.autocast:
+        kind = batch.image.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._bf16 and enabled)
+
+
+def _pull(loss: Tensor, image: Tensor) -> Tensor:
+    """Norm of a loss's gradient at an image; a number, not something to differentiate."""
+    (gradient,) = torch.autograd.grad(loss, image, retain_graph=True)
+    return gradient.norm()
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What a step saw.
+
+    Attributes:
+        loss: the network's. critic: the critic's without its penalty where there is one: 1.39
+            where it cannot tell painted from true, 0 where it always can.
+    """
+
+    loss: float
+    critic: float | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether every loss and gradient was a number."""
+        return math.isfinite(self.loss) and math.isfinite(self.critic or 0)
+
+
+class Descent:
+    """A stage's losses, brought down a batch at a time.
+
+    Args:
+        model: trained in place. world: processes that share each batch.
+        judges: the critic is trained in place where the stage has one.
+    """
+
+    def __init__(
+        self,
+        model: Rethined,
+        stage: Stage,
+        bf16: bool,
+        world: int = 1,
+        judges: Judges | None = None,
+    ) -> None:
+        judges = judges or Judges()
+        self._stage = stage
+        self._objective: nn.Module = Objective(model, stage, bf16, judges)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = _optimiser(trained, stage.rate, _BETAS)
+        self.critic_optimiser: torch.optim.Optimizer | None = None
+        self._critic: nn.Module | None = None
+        if stage.has_critic and judges.critic is not None:
+            self._critic = CriticObjective(judges.critic, bf16)
+            ours = list(judges.critic.requires_grad_(True).parameters())
+            self.critic_optimiser = _optimiser(ours, stage.rate, _CRITIC_BETAS)
+        if world > 1:
+            self._objective = DistributedDataParallel(self._objective)
+            self._critic = self._critic and DistributedDataParallel(self._critic)
+
+    def step(self, number: int, batch: Batch) -> Stepped:
+        """The losses of a batch, the stage's ``number``-th from 1; the model is better for it.
+
+        Where a loss or gradient is not a finite number, what it would have trained stays as it is.
+        """
+        share = _schedule(number, self._stage.steps)
+        loss, judged = self._objective(batch)
+        value = _descend(self.optimiser, loss, self._stage.rate * share, _NORM)
+        if self._critic is None or self.critic_optimiser is None or not math.isfinite(value):
+            return Stepped(value)
+        penalise = number % PENALISED_EVERY == 0
+        loss = self._critic(judged.detach(), batch.image, batch.mask, penalise)
+        doubt = _descend(self.critic_optimiser, loss, self._stage.rate * share, _CRITIC_NORM)
+        return Stepped(value, doubt)
+
+
+def _optimiser(
+    trained: list[nn.Parameter], rate: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    fused = all(parameter.is_cuda for parameter in trained)
+    return torch.optim.AdamW(trained, lr=rate, betas=betas, fused=fused)
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, norm: float) -> float:
+    """One step; the loss, or NaN where a gradient is not finite, and then no step."""
+    (group,) = optimiser.param_groups
+    group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
+    steepness = nn.utils.clip_grad_norm_(group["params"], norm)
+    value, slope = torch.stack([loss.detach(), steepness]).tolist()
+    if math.isfinite(value) and math.isfinite(slope):
+        optimiser.step()
+        return float(value)
+    return float(value) if not math.isfinite(value) else math.nan
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step <= warm:
+        return step / warm
+    progress = (step - warm) / max(1, steps - warm)
+    return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * progress)) / 2
