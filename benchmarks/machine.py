@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from rethined_export.jobs.parent import worker_threads
+from rethined_export.cores import worker_threads
 
 _PACKAGES = ("rethined-export", "torch", "numpy", "onnxruntime", "ai-edge-litert", "coremltools")
 

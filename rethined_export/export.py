@@ -30,6 +30,7 @@ from rethined_export.converters.types import (
     TensorInfo,
     UnsupportedOperatorError,
 )
+from rethined_export.cores import worker_threads
 from rethined_export.errors import ParityError, UserError
 from rethined_export.jobs.parent import (
     JobError,
@@ -37,7 +38,6 @@ from rethined_export.jobs.parent import (
     run_job,
     scratch_name,
     stale_scratch,
-    worker_threads,
 )
 from rethined_export.jobs.registry import Report, job
 from rethined_export.parity.report import check_parity

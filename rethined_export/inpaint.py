@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rethined_export.cores import worker_threads
 from rethined_export.errors import UserError
-from rethined_export.jobs.parent import run_job, worker_threads
+from rethined_export.jobs.parent import run_job
 from rethined_export.jobs.registry import Job, Report, job
 from rethined_export.photo.files import Pixels
 from rethined_export.photo.squares import Bools, FillPhoto
@@ -227,6 +228,7 @@ def fill_photo(
         pipeline: the model's own way around the hole, if that is asked for.
     """
     from rethined_export.deployed import deployed
+    from rethined_export.recipes.types import Running
 
     report("loading the artifact")
     place = Path(folder) / "photo.npy"
@@ -235,7 +237,8 @@ def fill_photo(
         hole = np.load(Path(folder) / "hole.npy")
         report("inpainting")
         if pipeline is not None:
-            photo[:] = made.spec.recipe.pipelines()[pipeline](made, photo, hole)
+            running = Running(made.spec.options, made.programs, made.runner)
+            photo[:] = made.spec.recipe.pipelines()[pipeline](running, photo, hole)
         else:
             caller = made.photo_caller
             assert caller is not None

@@ -26,8 +26,8 @@ from rethined_export.cli.common import (
     say,
     stages,
 )
+from rethined_export.cores import worker_threads
 from rethined_export.errors import UnavailableError, UserError
-from rethined_export.jobs.parent import worker_threads
 from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
 

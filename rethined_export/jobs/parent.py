@@ -205,11 +205,6 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def worker_threads() -> int:
-    """Threads a worker uses: all cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def scratch_name(directory: Path, name: str) -> Path:
     """A name of our own beside the final one, on the same file system, keeping the suffix."""
     return directory / f".{os.getpid()}.export-{name}"

@@ -24,7 +24,7 @@ from rethined_export.photo.resampling import (
     touched,
     touched_window,
 )
-from rethined_export.recipes.rethined.caller import reflected
+from rethined_export.photo.window import reflected
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -90,6 +90,19 @@ class Source:
     key: str | None = None
 
 
+@dataclass(frozen=True)
+class Running:
+    """A model's programs, ready to run: by part, and as one function from image and mask."""
+
+    options: Options
+    programs: Mapping[str, Runner]
+    runner: Runner
+
+
+#: What runs, photo ``[H, W, 3]`` and hole ``[H, W]`` → photo, filled.
+Pipeline = Callable[[Running, Pixels, Bools], Pixels]
+
+
 class Recipe(ABC, Generic[O]):
     """One model. Subclasses say how; what all have in common is here.
 
@@ -142,7 +155,7 @@ class Recipe(ABC, Generic[O]):
         """A function that fills a photo in place at its own resolution, where there is one."""
         return None
 
-    def pipelines(self) -> Mapping[str, Callable[..., Pixels]]:
+    def pipelines(self) -> Mapping[str, Pipeline]:
         """Ways around the hole other than ours, by the name that ``--pipeline`` takes."""
         return {}
 

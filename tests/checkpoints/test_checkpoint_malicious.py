@@ -346,7 +346,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from rethined_export.checkpoints import CheckpointError, read
-from rethined_export.memory import peak_rss_bytes
+from rethined_export.jobs.memory import peak_rss_bytes
 for line in sys.stdin:
     begin = time.monotonic()
     try:

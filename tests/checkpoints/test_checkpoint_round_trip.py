@@ -20,10 +20,10 @@ from checkpoint_files import (
 )
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from rethined_export.memory import peak_rss_bytes
 from torch import Tensor
 
 from rethined_export.checkpoints import CheckpointError, describe, fit, read
+from rethined_export.jobs.memory import peak_rss_bytes
 
 DTYPES = [
     torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32,

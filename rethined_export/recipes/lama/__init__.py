@@ -1,6 +1,6 @@
 """LaMa: its options, programs, callers and its authors' way around the hole."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
     Facts,
-    Pixels,
+    Pipeline,
     Recipe,
     Reference,
     Source,
@@ -73,7 +73,7 @@ class LamaRecipe(Recipe[LamaOptions]):
         """From image and mask to image."""
         return programs["whole"] if options.io == "plain" else NativeRunner(programs["whole"])
 
-    def pipelines(self) -> Mapping[str, Callable[..., Pixels]]:
+    def pipelines(self) -> Mapping[str, Pipeline]:
         """The authors': the photo at its own size."""
         return {"lama": fill_padded}
 

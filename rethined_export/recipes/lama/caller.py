@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.lama.config import STRIDE
 from rethined_export.photo.window import Window
-from rethined_export.recipes.types import Bools, Pixels
-
-if TYPE_CHECKING:
-    from rethined_export.deployed import Deployed
+from rethined_export.recipes.types import Bools, Pixels, Running
 
 
 class NativeRunner:
@@ -31,7 +26,7 @@ class NativeRunner:
         return {"output": known + np.asarray(painted, np.float32) * mask}
 
 
-def fill_padded(made: Deployed, photo: Pixels, hole: Bools) -> Pixels:
+def fill_padded(made: Running, photo: Pixels, hole: Bools) -> Pixels:
     """The authors' way: mirrored below and to the right up to multiples of 8, then truncated.
 
     Raises:
@@ -39,7 +34,7 @@ def fill_padded(made: Deployed, photo: Pixels, hole: Bools) -> Pixels:
     """
     height, width = hole.shape
     below, right = -height % STRIDE, -width % STRIDE
-    wanted, window = Window(height + below, width + right), made.spec.options.window
+    wanted, window = Window(height + below, width + right), made.options.window
     if window != wanted:
         raise UserError(
             f"a photo of {width}×{height} needs an artifact made with "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from torch import nn
@@ -25,7 +25,7 @@ from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
     Facts,
-    Pixels,
+    Pipeline,
     Recipe,
     Reference,
     Source,
@@ -89,7 +89,7 @@ class MiGanRecipe(Recipe[MiGanOptions]):
         whole = programs["whole"]
         return whole if options.io == "plain" else NativeRunner(whole)
 
-    def pipelines(self) -> Mapping[str, Callable[..., Pixels]]:
+    def pipelines(self) -> Mapping[str, Pipeline]:
         """The published one, with known pixels kept or to the letter."""
         return {
             "migan": partial(fill_photo, pipeline.OURS),

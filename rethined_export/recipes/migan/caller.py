@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.recipes.migan import pipeline
-from rethined_export.recipes.types import Bools, Pixels
-
-if TYPE_CHECKING:
-    from rethined_export.deployed import Deployed
+from rethined_export.recipes.types import Bools, Pixels, Running
 
 
 class NativeRunner:
@@ -33,9 +30,9 @@ def _raw(generator: Runner) -> Callable[[pipeline.Floats], pipeline.Floats]:
     return lambda x: np.asarray(generator(input=x)["output"], np.float32)
 
 
-def fill_photo(manner: pipeline.Manner, made: Deployed, photo: Pixels, hole: Bools) -> Pixels:
+def fill_photo(manner: pipeline.Manner, made: Running, photo: Pixels, hole: Bools) -> Pixels:
     """A photo filled through an artifact; a bare generator paints known pixels too."""
-    options: Any = made.spec.options
+    options: Any = made.options
 
     def composited(image: pipeline.Floats, mask: pipeline.Floats) -> pipeline.Floats:
         return np.asarray(made.runner(image=image, mask=mask)["output"], np.float32)

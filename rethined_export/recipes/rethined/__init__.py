@@ -7,8 +7,8 @@ from torch import nn
 
 from rethined_export.checkpoints import CheckpointError
 from rethined_export.converters.types import Program, Runner
+from rethined_export.cores import worker_threads
 from rethined_export.errors import UserError
-from rethined_export.jobs.parent import worker_threads
 from rethined_export.models.rethined import (
     LOW_RESOLUTION,
     NETWORKS,

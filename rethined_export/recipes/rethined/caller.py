@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.errors import UserError
+from rethined_export.photo.window import reflected
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -390,12 +391,6 @@ def softmax(scores: Floats) -> Floats:
     grown = np.exp(scores - scores.max(axis=1, keepdims=True))
     weights: Floats = grown / grown.sum(axis=1, keepdims=True)
     return weights
-
-
-def reflected(start: int, side: int, length: int) -> Ints:
-    """Indices start..start+side, those outside 0..length reflected, as often as it takes."""
-    inside = np.arange(max(start, 0), min(start + side, length))
-    return np.pad(inside, (max(-start, 0), max(start + side - length, 0)), mode="reflect")
 
 
 def _mean(strip: Pixels, scale: int) -> Floats:

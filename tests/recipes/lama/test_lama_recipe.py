@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.window import Window
 from rethined_export.recipes import recipe
 from rethined_export.recipes.lama import RECIPE, LamaOptions
-from rethined_export.recipes.types import Reference, TorchRunner
+from rethined_export.recipes.types import Reference, Running, TorchRunner
 
 SMALL = LamaOptions(preset="fourier", size="96x64")
 
@@ -101,9 +100,7 @@ def test_its_authors_way_mirrors_below_and_to_the_right(dtype, most):
     photo = (draw.random((30, 21, 3)) * most).astype(dtype)
     hole = draw.random((30, 21)) < 0.4
     network = Inverted()
-    made = SimpleNamespace(
-        runner=network, spec=SimpleNamespace(options=replace(SMALL, size="24x32"))
-    )
+    made = Running(replace(SMALL, size="24x32"), {"whole": network}, network)
     before = photo.copy()
     filled = RECIPE.pipelines()["lama"](made, photo, hole)
     assert np.array_equal(photo, before)
@@ -118,7 +115,7 @@ def test_its_authors_way_mirrors_below_and_to_the_right(dtype, most):
 
 
 def test_its_authors_way_needs_the_photos_own_size():
-    made = SimpleNamespace(runner=Inverted(), spec=SimpleNamespace(options=SMALL))
+    made = Running(SMALL, {"whole": Inverted()}, Inverted())
     photo, hole = np.zeros((30, 21, 3), np.uint8), np.ones((30, 21), bool)
     with pytest.raises(UserError, match="--size 24x32; this one takes 96x64"):
         RECIPE.pipelines()["lama"](made, photo, hole)

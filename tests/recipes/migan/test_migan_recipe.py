@@ -1,7 +1,5 @@
 """MI-GAN's options, its native artifacts' caller, and its pipelines by name."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,7 @@ from rethined_export.recipes.migan import RECIPE
 from rethined_export.recipes.migan.caller import NativeRunner
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.migan.pipeline import ORIGINAL, fill, native_network
-from rethined_export.recipes.types import Source, TorchRunner
+from rethined_export.recipes.types import Running, Source, TorchRunner
 from rethined_export.spec import ExportSpec
 
 NATIVE = MiGanOptions(io="native")
@@ -75,8 +73,7 @@ def test_native_caller_is_the_inpainter(generator: MiGan, native: TorchRunner):
 
 def test_pipelines_run_a_native_artifact_whole(native: TorchRunner):
     """So the original one gets the paint beside the hole too; ours keeps what is known."""
-    spec = SimpleNamespace(options=NATIVE)
-    made = SimpleNamespace(spec=spec, programs={"whole": native}, runner=NativeRunner(native))
+    made = Running(NATIVE, {"whole": native}, NativeRunner(native))
     photo = np.random.default_rng(1).integers(0, 256, (200, 300, 3), np.uint8)
     hole = np.zeros((200, 300), bool)
     hole[50:90, 100:160] = True
