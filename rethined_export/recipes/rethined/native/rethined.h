@@ -14,7 +14,7 @@
  * C11, libc and libm only. Nothing is allocated, no state is kept, no thread is started: calls with
  * ranges of rows or tokens that do not overlap may run at the same time, each with its own scratch
  * memory. On x86-64 the two calls that take time choose AVX2 by themselves where the processor has
- * it. Build with optimisation that vectorises (-O3) and -ffp-contract=fast.
+ * it. Build with -O3, -ffp-contract=fast and -fno-trapping-math, never with -ffast-math.
  *
  * Every call checks its arguments before it writes anything, and returns RETHINED_OK or an error; a
  * null pointer where one is needed is RETHINED_NULL. Buffers have the sizes said and hold native
