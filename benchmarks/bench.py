@@ -249,6 +249,7 @@ def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) 
 
     Raises:
         JobError: one of them cannot run.
+        UserError: too few runs for an interval.
     """
     first, second = artifacts
     job = {
@@ -258,4 +259,7 @@ def compare(artifacts: Sequence[Path], plan: Plan, tell: Callable[[str], None]) 
         "runs": plan.runs,
     }
     times = np.array(run_job(measure_in_turn, job, tell)["times"])
-    return Comparison(first, second, *paired_ratio(times[1], times[0]))
+    try:
+        return Comparison(first, second, *paired_ratio(times[1], times[0]))
+    except ValueError as error:
+        raise UserError(str(error)) from error

@@ -8,8 +8,6 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.errors import UserError
-
 #: Least runs and least seconds of a measurement; whichever is met first ends it.
 RUNS, SECONDS = 50, 10.0
 #: Runs compared with as many before them to see whether the first ones are over, and most of them.
@@ -120,12 +118,12 @@ def paired_ratio(ours: Milliseconds, theirs: Milliseconds) -> tuple[float, float
         ours, theirs: of equal length; ``ours[i]`` ran beside ``theirs[i]``.
 
     Raises:
-        UserError: too few for any such interval.
+        ValueError: too few for any such interval.
     """
     ratios = np.sort(ours / theirs)
     count = len(ratios)
     if count < LEAST_PAIRS:
-        raise UserError(
+        raise ValueError(
             f"{count} runs of each are too few to compare; pass --runs {LEAST_PAIRS} or more"
         )
     outside, beyond = 0, 0.0

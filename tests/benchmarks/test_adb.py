@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import adbutils
@@ -27,13 +28,13 @@ from rethined_export.benchmarks.runners.types import Spread
 from rethined_export.benchmarks.sample import difference
 from rethined_export.benchmarks.verdict import judge_inference
 from rethined_export.cli.bench import main
-from rethined_export.converters.types import Program
+from rethined_export.converters.types import run_program
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs.parent import JobError
+from rethined_export.photo.window import Window
+from rethined_export.spec import default_spec
 
 Capture = pytest.CaptureFixture[str]
-_SPEC = {"preset": "mobile", "variant": "paper", "hr": 512, "upscale": "gather", "top_k": 1,
-         "checkpoint": None}  # fmt: skip
 #: A name that would do things in a shell that got it unquoted.
 _ODD = "a b'\"; touch harm; $(touch harm) `touch harm`.onnx"
 _STATS = "count=50 first=9300 curr=9100 min=9000 max=15000 avg=9500 std=400"
@@ -95,10 +96,15 @@ def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     opset = [helper.make_opsetid("", 18)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    helper.set_model_props(model, {"rethined.spec": json.dumps({"target": "onnx", **_SPEC})})
+    helper.set_model_props(model, {"rethined.spec": _spec("onnx")})
     path = tmp_path_factory.mktemp("tiny") / _ODD
     onnx.save(model, path)
     return path
+
+
+def _spec(target: str) -> str:
+    """What an artifact says of itself."""
+    return json.dumps(default_spec(Window.square(512), target).to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +117,11 @@ def tiny_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return image - image * mask / 2
 
     inputs = {"image": torch.rand(1, 3, 512, 512), "mask": torch.ones(1, 1, 512, 512)}
-    spec = {"rethined.spec": json.dumps({"target": "tflite", **_SPEC})}
+    spec = {"rethined.spec": _spec("tflite")}
     path = tmp_path_factory.mktemp("tiny") / "a b.tflite"
-    convert(Program(Halve().eval(), inputs, ("output",), spec), path)
+    images = ("image", "mask", "output")
+    program = run_program(Halve().eval(), inputs, ("output",), images)
+    convert(replace(program, metadata=spec), path)
     return path
 
 

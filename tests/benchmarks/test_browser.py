@@ -163,10 +163,12 @@ def test_a_baseline_of_instructions(
 def test_half_of_a_pair(runtimes: Path, onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
     half, model = tmp_path / "half.onnx", onnx.load(onnx_512)
     (entry,) = (e for e in model.metadata_props if e.key == "rethined.spec")
-    entry.value = json.dumps(json.loads(entry.value) | {"part": "low"})
+    spec = json.loads(entry.value)
+    spec["options"] |= {"upscale": "patches", "split": True}
+    entry.value = json.dumps(spec | {"part": "low"})
     onnx.save(model, half)
     assert main([str(half), *QUICK]) == 2
-    assert "is half of a pair; devices and the emulator run whole" in capsys.readouterr().err
+    assert "is one of several programs; devices run whole artifacts" in capsys.readouterr().err
 
 
 def test_the_page_dies_or_the_command_is_interrupted(

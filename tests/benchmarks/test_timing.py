@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from rethined_export.benchmarks import timing
 from rethined_export.benchmarks.verdict import judge
-from rethined_export.errors import UserError
 
 
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=200))
@@ -90,7 +89,7 @@ def test_a_thing_compared_with_itself_is_seldom_different(runs: int) -> None:
 
 
 def test_few_runs_cannot_be_compared() -> None:
-    with pytest.raises(UserError, match="5 runs of each are too few"):
+    with pytest.raises(ValueError, match="5 runs of each are too few"):
         timing.paired_ratio(np.ones(5), np.ones(5))
 
 
