@@ -59,7 +59,9 @@ def states(draw: st.DrawFn) -> dict[str, Tensor]:
 
 def bits(tensor: Tensor) -> Tensor:
     """Its elements' bytes, in order: NaN equals itself, and every type can be compared."""
-    return tensor.contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0)
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype)
+    flat.copy_(tensor.reshape(-1))  # contiguous() keeps a stride of 0 where there is one element
+    return flat.view(torch.uint8) if tensor.numel() else torch.empty(0)
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
