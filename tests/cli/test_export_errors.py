@@ -133,7 +133,7 @@ def checkpoint(tmp_path: Path, kind: str, weights: Path) -> Path:
     ("kind", "said"),
     [
         ("missing", "No such file"),
-        ("directory", "is a folder"),
+        ("directory", "is a directory; give a checkpoint file in it"),
         ("empty", "is empty (0 bytes)"),
         ("code", "holds no named tensors"),
         ("code in torch.save", "holds no named tensors"),

@@ -172,11 +172,11 @@ def test_missing_artifact(files: list[Path], capsys: Capture) -> None:
     ("name", "said"),
     [
         ("model.pt", "expected a file ending in .onnx, .tflite, .mlpackage"),
-        ("empty.onnx", "was not made by rethined-export"),
+        ("empty.onnx", "is empty (0 bytes)"),
         ("text.onnx", "is not an ONNX file"),
         ("folder.onnx", "Is a directory"),
         ("file.mlpackage", "is not a Core ML package"),
-        ("empty.tflite", "is damaged or truncated"),
+        ("empty.tflite", "is empty (0 bytes)"),
     ],
 )
 def test_files_that_are_no_artifact(
