@@ -94,7 +94,7 @@ def test_a_hole_over_the_budget_is_refused(artifacts: Path, photo: Path, capsys:
 
 
 def test_patch_half_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
-    assert "give the low half" in refused(photo, artifact(artifacts, "patch"), capsys)
+    assert "give the low one" in refused(photo, artifact(artifacts, "patch"), capsys)
 
 
 def test_missing_patch_half(artifacts: Path, photo: Path, tmp_path: Path, capsys: Capture) -> None:
