@@ -93,9 +93,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_left(stand_in: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
     yield
     assert not list(stand_in.iterdir())
-    assert not psutil.Process().children(recursive=True)
+    assert not set(psutil.Process().children(recursive=True)) - before
 
 
 def job(name: str) -> Job:
