@@ -34,7 +34,7 @@ CASES = [
     "--hr 512 --variant published",
     "--hr 2048",
     "--hr 512 --upscale patches",
-    "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS",
+    "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS --least-mass 0%",
 ]
 SLOW_CASES = [
     "--hr 512",
