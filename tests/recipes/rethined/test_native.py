@@ -160,7 +160,7 @@ def fill_plain(square: plain.Square, choice: Choice) -> np.ndarray:
     low = np.ascontiguousarray(choice.low.transpose(0, 2, 1))
     given = plain.Choice(choice.flags > 0, low, choice.indices, choice.scores)
     patch = patch_program(square.scale, choice.k) if square.scale > 1 else None
-    plain.complete(plain.Pair(None, patch, square.scale, 410, choice.k, False), square, given)
+    plain.complete(plain.Pair(None, patch, square.scale, 410, choice.k), square, given)
     return square.photo
 
 
@@ -308,7 +308,7 @@ def test_choosing(layout, k, coherence):
     image, network = np.zeros((1, 3, 512, 512), np.float32), Network(k, layout)
     choice = native.choose(network, 410, k, coherence, image, mask)
     assert network.runs == 3 + coherence
-    expected = plain.choose(plain.Pair(network, None, 1, 410, k, coherence), image, mask)
+    expected = plain.choose(plain.Pair(network, None, 1, 410, k), image, mask)
     assert np.array_equal(choice.flags > 0, expected.hole)
     assert np.array_equal(choice.low, expected.low.transpose(0, 2, 1))
     assert np.array_equal(choice.indices, expected.indices)
