@@ -25,7 +25,7 @@ demo: $(READY) ## export all targets at 2048, verify, inpaint a photo with each:
 	$(BIN)/python -m rethined_export.demo build/demo
 
 test: $(READY) ## all tests but the slow ones
-	$(BIN)/python -m pytest --durations 15
+	$(BIN)/python tests/run.py --durations 5
 
 quick: $(READY) ## unit tests of what changed since the last commit, without conversions
 	$(BIN)/python tests/quick.py
