@@ -24,7 +24,8 @@ def patches(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """A drop-in without a limit and a split pair whose low half runs several times, in ONNX."""
     folder = tmp_path_factory.mktemp("patches")
     common = ["--target", "onnx", "--hr", str(SIDE), "--upscale", "patches", "--no-verify",
-              "--output", str(folder), "--checkpoint", str(weights), "--least-mass", "0%"]  # fmt: skip
+              "--output", str(folder), "--checkpoint", str(weights),
+              "--least-mass", "0%"]  # fmt: skip
     assert export_cli.main([*common, "--hole-budget", "100%"]) == 0
     assert export_cli.main([*common, "--split"]) == 0
     return folder
