@@ -182,7 +182,13 @@ def test_our_own_training_checkpoint(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(net.parameters())
     net(torch.rand(1, 3, 8, 8)).sum().backward()
     optimiser.step()
-    save_state(tmp_path / "checkpoint.safetensors", net, optimiser, 40, {"trained_on": "x"})
+    save_state(
+        tmp_path / "checkpoint.safetensors",
+        {"model": net},
+        {"optimiser": optimiser},
+        40,
+        {"trained_on": "x"},
+    )
     checkpoint = read(tmp_path / "checkpoint.safetensors")
     expected = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
     assert_same(checkpoint.tensors, expected)
