@@ -306,6 +306,7 @@ def test_choosing(layout, k, coherence):
     mask = np.zeros((1, 1, 512, 512), np.float32)
     mask[..., 100:300, 37:391] = 1
     image, network = np.zeros((1, 3, 512, 512), np.float32), Network(k, layout)
+    network.takes = frozenset({"image", "mask", "tokens"} | ({"rows"} if coherence else set()))
     choice = native.choose(network, 410, k, coherence, image, mask)
     assert network.runs == 3 + coherence
     expected = plain.choose(plain.Pair(network, None, 1, 410, k), image, mask)
