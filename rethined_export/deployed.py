@@ -11,7 +11,8 @@ import torch
 from rethined_export.converters import converter, target_of
 from rethined_export.converters.types import Runner
 from rethined_export.errors import UserError
-from rethined_export.recipes.types import FillPhoto, TorchRunner
+from rethined_export.photo.squares import FillPhoto
+from rethined_export.recipes.types import TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
 
 

@@ -24,14 +24,13 @@ from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import default_scenes, user_scene
+from rethined_export.photo.squares import FillPhoto
 from rethined_export.photo.window import Window
 from rethined_export.recipes.options import Options
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[Any]
-#: photo ``[H, W, 3]``, hole ``[H, W]``, top and left of the window → photo, filled in place.
-FillPhoto = Callable[[Pixels, Bools, int, int], Pixels]
 
 RGB, HOLE = "RGB in [0, 1]", "1 = hole to fill, 0 = known"
 FILLED = "RGB, about [0, 1], known pixels as they came; clip before rounding to 8 bits"

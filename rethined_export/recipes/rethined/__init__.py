@@ -21,6 +21,7 @@ from rethined_export.models.rethined import (
 )
 from rethined_export.models.rethined.copying import untrained_copy
 from rethined_export.models.weights import shipped
+from rethined_export.photo.squares import FillPhoto
 from rethined_export.recipes.reference import untrained_reference
 from rethined_export.recipes.rethined import caller, native, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
@@ -30,7 +31,6 @@ from rethined_export.recipes.types import (
     UNTRAINED,
     Bools,
     Facts,
-    FillPhoto,
     Recipe,
     Reference,
     Source,

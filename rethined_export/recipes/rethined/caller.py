@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rethined_export.converters.types import Array, Runner
-from rethined_export.errors import UserError
 from rethined_export.photo.window import reflected
+from rethined_export.recipes.rethined.native import NothingKnownError
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -38,10 +38,6 @@ _BEFORE_LAST = slice(-HALO - 2, -2 * HALO - 2, -1)
 _STRIP = 8
 #: How far the neighbours of a token lie from it in the list of all tokens.
 _REACH = GRID + 1
-
-
-class NothingKnownError(UserError, ValueError):
-    """The hole touches every patch, so that there is none to copy from."""
 
 
 @dataclass(frozen=True)
