@@ -133,7 +133,7 @@ def test_stock_tflite_interpreter_agrees(
     monkeypatch.setattr(tflite, "Interpreter", tensorflow.lite.Interpreter)
     photo, hole = photo_path("coffee"), tmp_path / "mask.png"
     height, width = read_photo(photo).pixels.shape[:2]
-    strokes = free_form_mask(Window(height, width), 0.05, seed=1)
+    strokes = free_form_mask(Window(height, width), 0.03, seed=1)
     Image.fromarray(strokes.astype(np.uint8) * 255).save(hole)
     for _, path, manifest in (entry for entry in made if entry[0] == "tflite"):
         facts = manifest.spec.to_dict()
