@@ -49,6 +49,7 @@ class Subject:
 
 def subjects() -> list[Subject]:
     """Every model at the size it is used at."""
+    from rethined_export.recipes.dfnet.options import DfNetOptions
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
@@ -56,6 +57,7 @@ def subjects() -> list[Subject]:
     return [
         Subject("lama", LamaOptions(preset="big"), 1.5),
         Subject("migan", MiGanOptions(preset="512"), 1.0),
+        Subject("dfnet", DfNetOptions(), 1.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),
     ]
 

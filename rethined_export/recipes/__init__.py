@@ -12,6 +12,7 @@ RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
+    "dfnet": "rethined_export.recipes.dfnet",
     "module": "rethined_export.recipes.module",
 }
 
