@@ -44,7 +44,7 @@ def _parser() -> ArgumentParser:
         help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
     add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
     add_mask_options(made)
-    add("--checkpoint", type=Path, metavar="FILE",
+    add("--checkpoint", type=Path, action="append", metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
     add("--ignore-hash", action="store_true", help="measure a file the manifest did not sign")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -120,7 +120,7 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
         stage,
         options.image,
         options.mask,
-        options.checkpoint,
+        tuple(options.checkpoint or ()),
         mask_rule(options),
     )
     entry["operators"] = manifest.operators

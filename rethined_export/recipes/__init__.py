@@ -13,6 +13,7 @@ RECIPES = {
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
     "dfnet": "rethined_export.recipes.dfnet",
+    "two-stage": "rethined_export.recipes.twostage",
     "module": "rethined_export.recipes.module",
 }
 
