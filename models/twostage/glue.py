@@ -50,8 +50,11 @@ class Letterbox:
 
     def crop(self, square: Tensor) -> Tensor:
         """The image's part of ``[N, C, 512, 512]``."""
-        rows = square[:, :, self.top : self.top + self.height]
-        return rows[:, :, :, self.left : self.left + self.width]
+        if self.height < LOW:
+            square = square[:, :, self.top : self.top + self.height]
+        if self.width < LOW:
+            square = square[:, :, :, self.left : self.left + self.width]
+        return square
 
 
 def _nearest(given: int, wanted: int) -> tuple[int, ...]:

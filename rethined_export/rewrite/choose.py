@@ -26,6 +26,11 @@ class ChosenPixels(nn.Module):
     ) -> None:
         super().__init__()
         self.rows, self.columns = _even(rows), _even(columns)
+        # A slice of everything would be an operator that Core ML's converter does not know.
+        self.all_rows, self.all_columns = (
+            list(places) == list(range(length))
+            for places, length in ((rows, height), (columns, width))
+        )
         if self.rows is None:
             self.register_buffer("row_matrix", _ones(rows, height))
         if self.columns is None:
@@ -33,10 +38,15 @@ class ChosenPixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, H, W]`` → ``[B, C, rows, columns]``."""
-        x = torch.matmul(self.row_matrix, x) if self.rows is None else x[:, :, self.rows]
+        if self.rows is None:
+            x = torch.matmul(self.row_matrix, x)
+        elif not self.all_rows:
+            x = x[:, :, self.rows]
         if self.columns is None:
-            return torch.matmul(x, self.column_matrix)
-        return x[:, :, :, self.columns]
+            x = torch.matmul(x, self.column_matrix)
+        elif not self.all_columns:
+            x = x[:, :, :, self.columns]
+        return x
 
 
 def _even(places: Sequence[int]) -> slice | None:

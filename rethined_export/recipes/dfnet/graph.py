@@ -74,11 +74,11 @@ def _fold(layers: nn.Sequential) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             before = layers[place - 1]
             assert isinstance(before, Convolution)
-            _replace(before, fuse_conv_bn_eval(_conv(before), layer))
+            _replace(before, fuse_conv_bn_eval(conv_of(before), layer))
             layers[place] = nn.Identity()
 
 
-def _conv(layer: nn.Module) -> nn.Conv2d:
+def conv_of(layer: nn.Module) -> nn.Conv2d:
     """The convolution proper, behind its padding."""
     assert isinstance(layer, Convolution)
     conv = layer.conv[1] if isinstance(layer.conv, nn.Sequential) else layer.conv
@@ -94,15 +94,15 @@ def _replace(layer: Convolution, conv: nn.Conv2d) -> None:
 
 def _swap_colours(unet: DfNet, fusion: Fusion) -> None:
     """Exchange red and blue where colours enter, leave, and pass."""
-    first = _conv(unet.get_submodule(f"{unet.encoders[0]}.encode")[0])  # type: ignore[index]
-    last = _conv(unet.get_submodule(f"{unet.decoders[-1]}.decode")[0])  # type: ignore[index]
+    first = conv_of(unet.get_submodule(f"{unet.encoders[0]}.encode")[0])  # type: ignore[index]
+    last = conv_of(unet.get_submodule(f"{unet.decoders[-1]}.decode")[0])  # type: ignore[index]
     skipped = last.in_channels - len(_SWAPPED)
     _take(first, _SWAPPED)
     _take(last, (*range(skipped), *(skipped + place for place in _SWAPPED)))
-    _give(_conv(fusion.map2img[0]))
+    _give(conv_of(fusion.map2img[0]))
     blend = fusion.blend.blend
-    _take(_conv(blend[0]), (2, 1, 0, 5, 4, 3))
-    _give(_conv(blend[6]))
+    _take(conv_of(blend[0]), (2, 1, 0, 5, 4, 3))
+    _give(conv_of(blend[6]))
 
 
 def _take(conv: nn.Conv2d, places: Sequence[int]) -> None:

@@ -18,11 +18,11 @@ from rethined_export.models.twostage import (
 )
 from rethined_export.photo.window import Window
 from rethined_export.recipes.dfnet import PACKED, PAINTED
-from rethined_export.recipes.dfnet.graph import Painter, without_norms
+from rethined_export.recipes.dfnet.graph import Painter
 from rethined_export.recipes.reference import untrained_reference
 from rethined_export.recipes.twostage import pipeline
 from rethined_export.recipes.twostage.caller import PairRunner
-from rethined_export.recipes.twostage.graph import WholeGraph
+from rethined_export.recipes.twostage.graph import WholeGraph, refining
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.twostage.weights import loaded
 from rethined_export.recipes.types import (
@@ -58,6 +58,7 @@ class TwoStageRecipe(Recipe[TwoStageOptions]):
     rewrites = (
         "nearest neighbours in the letterbox → slices, or products with matrices of zeros and ones",
         "DFNet's fusion at the five smaller scales, which nothing reads → left out",
+        "convolutions over doubled and joined maps, the largest two → transposed ones and sums",
         "BGR → RGB by the order of the first and last weights; batch norms folded",
     )
     checkpoints = 2
@@ -91,7 +92,7 @@ class TwoStageRecipe(Recipe[TwoStageOptions]):
             )
         stacked = refine_input(torch.rand_like(example["image"]), example["mask"])
         return Program(
-            without_norms(networks.refine).eval(),
+            refining(networks.refine),
             {"input": stacked},
             (image_info("input", 20, window, _STACKED),),
             (image_info("output", 3, window, FILLED),),
