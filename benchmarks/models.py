@@ -53,11 +53,13 @@ def subjects() -> list[Subject]:
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
+    from rethined_export.recipes.twostage.options import TwoStageOptions
 
     return [
         Subject("lama", LamaOptions(preset="big"), 1.5),
         Subject("migan", MiGanOptions(preset="512"), 1.0),
         Subject("dfnet", DfNetOptions(), 1.0),
+        Subject("two-stage", TwoStageOptions(), 1.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),
     ]
 

@@ -281,7 +281,7 @@ def compare(
         JobError: the artifact could not be loaded or run.
         UserError: the weights are no longer there, or are others.
     """
-    found = [str(path) for path in _find_checkpoints(manifest, checkpoints)]
+    found = [str(path) for path in find_checkpoints(manifest, checkpoints)]
     places = {"checkpoint": found[0], "more_checkpoints": found[1:]} if found else {}
     arguments = {
         "spec": {**manifest.spec.to_dict(), **places},
@@ -296,7 +296,7 @@ def compare(
     return report
 
 
-def _find_checkpoints(manifest: Manifest, override: tuple[Path, ...]) -> tuple[Path, ...]:
+def find_checkpoints(manifest: Manifest, override: tuple[Path, ...]) -> tuple[Path, ...]:
     """The files of weights an artifact was made from; none for untrained ones.
 
     Raises:
