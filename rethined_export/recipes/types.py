@@ -150,8 +150,14 @@ class Recipe(ABC, Generic[O]):
         """Whether its caller fills photos in place, at their own resolution."""
         return False
 
-    def photo_caller(self, options: O, programs: Mapping[str, Runner]) -> FillPhoto | None:
-        """A function that fills a photo in place at its own resolution, where there is one."""
+    def photo_caller(
+        self, options: O, programs: Mapping[str, Runner], threads: int
+    ) -> FillPhoto | None:
+        """A function that fills a photo in place at its own resolution, where there is one.
+
+        Args:
+            threads: for what is done beside the programs.
+        """
         return None
 
     def pipelines(self) -> Mapping[str, Pipeline]:
