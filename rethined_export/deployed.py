@@ -71,15 +71,19 @@ def deployed(artifact: Path, threads: int) -> Iterator[Deployed]:
         UserError: it is not the first program, or another is not beside it.
     """
     spec = embedded_spec(artifact)
-    paths = _partners(artifact, spec)
+    paths = partners(artifact, spec)
     target = converter(target_of(artifact))
     with ExitStack() as stack:
         programs = {p: stack.enter_context(target.load(path, threads)) for p, path in paths.items()}
         yield Deployed(spec, programs, threads)
 
 
-def _partners(artifact: Path, spec: ExportSpec) -> dict[str, Path]:
-    """The file of each part."""
+def partners(artifact: Path, spec: ExportSpec) -> dict[str, Path]:
+    """The file of each part, the first being an artifact.
+
+    Raises:
+        UserError: it is not the first, or another is not beside it.
+    """
     first, *others = spec.parts
     if spec.part != first:
         raise UserError(f"{artifact} is the {spec.part} program of several; give the {first} one")

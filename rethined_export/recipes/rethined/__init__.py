@@ -24,13 +24,14 @@ from rethined_export.models.rethined.copying import untrained_copy
 from rethined_export.models.weights import shipped
 from rethined_export.photo.squares import FillPhoto
 from rethined_export.recipes.reference import untrained_reference
-from rethined_export.recipes.rethined import native, programs
+from rethined_export.recipes.rethined import device, native, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
 from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.pair import Pair, PairRunner
 from rethined_export.recipes.rethined.weights import load_checkpoint
 from rethined_export.recipes.types import (
     UNTRAINED,
+    Apart,
     Bools,
     Facts,
     Pixels,
@@ -122,6 +123,12 @@ class RethinedRecipe(Recipe[RethinedOptions]):
             return photo
 
         return fill
+
+    def taken_apart(
+        self, options: RethinedOptions, runners: Mapping[str, Runner], photo: Pixels, hole: Bools
+    ) -> Apart:
+        """A pair's; a patch program is not timed, since librethined does its work."""
+        return device.taken_apart(_pair(options, runners), photo, hole)
 
     def judge(self, options: RethinedOptions, reference: Reference) -> RethinedJudge:
         """Keys and flips, beside the image; any share of attention will do for no weights."""

@@ -295,6 +295,11 @@ def parts(tokens: Indices, budget: int, coherence: bool) -> Iterator[Part]:
         yield part
 
 
+def depth(photo: npt.NDArray[Any]) -> int:
+    """The library's number for a photo's type: uint8, uint16 or float32."""
+    return _DEPTHS[photo.dtype]
+
+
 def message(status: int) -> str:
     """What a status means."""
     text: bytes = _library().rethined_message(status)
