@@ -39,6 +39,19 @@ def read_sample(folder: Path, target: str) -> tuple[Scene, Pixels]:
     return Scene(photo.astype(np.uint8), hole), output
 
 
+def read_shown(folder: Path, target: str) -> tuple[Scene, Pixels]:
+    """What the ``sample`` job left of an artifact or of several: the photo, and it filled."""
+    place = folder / "photo"
+    if not place.is_dir():
+        scene, output = read_sample(folder, target)
+        return scene, channels_last(output, target)
+    with np.load(place / "own.npz") as own:
+        filled: Pixels = own["output"]
+    photo = np.fromfile(place / "photo.raw", np.float32).reshape(filled.shape)
+    hole = np.fromfile(place / "hole.raw", np.uint8).reshape(filled.shape[:2]) > 0
+    return Scene(np.rint(photo * np.float32(255)).astype(np.uint8), hole), filled
+
+
 def channels_last(image: Pixels, target: str) -> Pixels:
     """``[1, C, H, W]``, or ``[1, H, W, C]`` of TFLite, as ``[H, W, C]``."""
     image = image[0]
@@ -105,7 +118,7 @@ def _parts(artifact: Path, folder: Path) -> dict[str, Any]:
 
     Returns:
         ``parts``: path and runs a fill of each program; ``timers``: path by machine; ``settings``
-        of ``photo`` and of ``noise``.
+        of ``photo`` and of ``noise``; ``page`` and ``page_settings``, for a browser.
     """
     with deployed(artifact, 1) as made:
         spec = made.spec
@@ -132,4 +145,6 @@ def _parts(artifact: Path, folder: Path) -> dict[str, Any]:
         "parts": {n: {"path": str(paths[n]), "runs": run.runs} for n, run in apart.parts.items()},
         "timers": {machine: str(path) for machine, path in apart.timers.items()},
         "settings": settings,
+        "page": str(apart.page),
+        "page_settings": dict(apart.page_settings),
     }

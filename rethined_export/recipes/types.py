@@ -123,6 +123,7 @@ class Apart:
         files: what it reads, by name, in its folder.
         settings: its first arguments; threads, warm-up runs and runs follow.
         filled: the photo, filled here.
+        page: what a browser's page runs beside the programs, and what it has to know.
     """
 
     parts: Mapping[str, PartRun]
@@ -130,6 +131,8 @@ class Apart:
     files: Mapping[str, Pixels]
     settings: tuple[str, ...]
     filled: Pixels
+    page: Path
+    page_settings: Mapping[str, int]
 
 
 #: What runs, photo ``[H, W, 3]`` and hole ``[H, W]`` → photo, filled.

@@ -1,4 +1,4 @@
-"""Broken programs of the hole-token form are caught by the numbers: drop-in and both halves."""
+"""Broken programs of the hole-token form are caught by the numbers: drop-in and pair."""
 
 from collections.abc import Callable
 from pathlib import Path

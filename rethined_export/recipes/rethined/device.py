@@ -54,7 +54,9 @@ def taken_apart(pair: Pair, photo: Pixels, hole: Bools) -> Apart:
     }
     settings = (len(photo), pair.scale, native.depth(photo), pair.top_k)
     parts = {"low": low.run(), "choose": choose.run()}
-    return Apart(parts, timers(), files, tuple(map(str, settings)), filled)
+    page = Path(native.__file__).with_name("rethined.wasm")
+    names = {"side": len(photo), "scale": pair.scale, "k": pair.top_k, "budget": pair.budget}
+    return Apart(parts, timers(), files, tuple(map(str, settings)), filled, page, names)
 
 
 def timers() -> dict[str, Path]:
