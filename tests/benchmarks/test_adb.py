@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import adbutils
 import numpy as np
@@ -203,6 +204,25 @@ echo "Session creation time cost: 0.25 s" """
     assert result["parts_ms"]["inference"]["p50"] == pytest.approx(22)  # of both, 11 each
     assert result["ms"]["p50"] > 22 and result["load_ms"] == 500
     assert result["difference_from_host"] <= 1e-5
+
+
+def test_a_device_that_goes_between_two_measurements(
+    pixel: Phone, tmp_path: Path, tool: Callable[[str, str], list[str]], capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """No fill is put together from what was measured before."""
+    run_timer = adb.AdbRunner._run_timer
+
+    def unplugged(self: adb.AdbRunner, *arguments: Any) -> str:
+        adbutils.AdbClient().disconnect(SERIAL)
+        return run_timer(self, *arguments)
+
+    monkeypatch.setattr(adb.AdbRunner, "_run_timer", unplugged)
+    text = """for word; do file=$word; done
+echo "a,b,0.01,123456789,99,0" >> "$file" """
+    assert main([str(tiny_pair(tmp_path)), *tool("onnxruntime_perf_test", text)]) == 6
+    captured = capsys.readouterr()
+    assert f"{SERIAL} stopped answering" in captured.err and '"ms": {' not in captured.out
 
 
 def test_wrong_numbers_on_a_device_fail(pixel: Phone, tiny_onnx: Path, capsys: Capture) -> None:
