@@ -66,7 +66,7 @@ class ExportRequest:
         output: folder for artifacts and manifests; created if missing.
         verify: compare each with torch; off means the gates are reported as not run.
         image, mask: photo to compare on instead of the bundled ones; both or neither.
-        rule: how to read the mask.
+        rule: how to read the mask. frame: which picture of its file the photo is.
         overwrite: replace artifacts that exist.
     """
 
@@ -76,6 +76,7 @@ class ExportRequest:
     image: Path | None = None
     mask: Path | None = None
     rule: MaskRule = AS_IT_SAYS
+    frame: int = 1
     overwrite: bool = False
 
 
@@ -245,7 +246,15 @@ def _convert_and_check(
         parameters=made["parameters"],
     )
     if request.verify:
-        parity = compare(manifest, scratch, stage, request.image, request.mask, rule=request.rule)
+        parity = compare(
+            manifest,
+            scratch,
+            stage,
+            request.image,
+            request.mask,
+            rule=request.rule,
+            frame=request.frame,
+        )
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
@@ -267,11 +276,13 @@ def compare(
     mask: Path | None = None,
     checkpoint: Path | None = None,
     rule: MaskRule = AS_IT_SAYS,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
         image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
+        frame: which picture of its file the photo is.
         checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
@@ -289,6 +300,7 @@ def compare(
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
         "rule": asdict(rule),
+        "frame": frame,
     }
     report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
@@ -393,6 +405,7 @@ def verify(
     image: str | None,
     mask: str | None,
     rule: dict[str, Any] | None = None,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report.
 
@@ -409,6 +422,7 @@ def verify(
         Path(image) if image else None,
         Path(mask) if mask else None,
         MaskRule(**(rule or {})),
+        frame,
     )
 
     def announced(scene: Any) -> Any:

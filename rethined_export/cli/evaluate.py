@@ -1,15 +1,19 @@
 """``rethined-eval``: how well a network, and artifacts made from it, fill holes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rethined_export.cli.common import err, fail, out, parser, plain, print_table, run, say
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.pictures import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
 from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
+
+if TYPE_CHECKING:
+    from rethined_export.quality.scenes import TestSet
 
 EXAMPLES = """\
   rethined-eval
@@ -53,6 +57,8 @@ def _command(arguments: Sequence[str] | None) -> int:
     network_model = reference.model
     assert isinstance(network_model, Rethined)
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
+    for note in _several(photos):
+        say(err, f"note: {note}")
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
     prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
@@ -102,6 +108,15 @@ def _command(arguments: Sequence[str] | None) -> int:
     if not unwritten:
         say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
     return _told(unwritten)
+
+
+def _several(photos: "TestSet") -> Iterator[str]:
+    """Which files hold more pictures than the one that is taken."""
+    from rethined_export.photo.files import frames_in
+
+    for path in (*photos.photos, *(photos.masks or ())):
+        if (count := frames_in(path)) > 1:
+            yield f"{path.name} holds {count} pictures; the first is taken"
 
 
 def _told(unwritten: str) -> int:

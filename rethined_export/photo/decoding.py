@@ -65,6 +65,11 @@ def decode(image: Image.Image, data: bytes, path: Path) -> Decoded:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _decode_tiff(image, data, path, depth)
     if depth.bits > 8:
+        if image.tell():  # a frame that builds on others; only Pillow composes them
+            raise UserError(
+                f"{path} is animated with {depth.bits} bits per channel, of which only the first "
+                "picture is read; save the one you want as a 16-bit PNG"
+            )
         stored = _channels_in_order(_by_opencv(data, path, depth), image, data)
         return _widened(stored, depth)
     if image.mode in ("I", "F"):

@@ -51,11 +51,13 @@ class MaskRule:
         threshold: of 255; what is at least as bright is hole, whatever else it looks like.
         invert: the hole is what would have been known.
         channel: the one that counts, of :data:`CHANNELS`.
+        frame: which picture of its file it is, 1 being the first.
     """
 
     threshold: int | None = None
     invert: bool = False
     channel: str | None = None
+    frame: int = 1
 
 
 #: A mask that says itself what it means.
@@ -70,7 +72,7 @@ class Mask:
         hole: bool `[H, W]`, True = to be filled.
         grey: how many pixels are neither background nor the mark's own colour.
         rule: how the hole was told from the rest, in words.
-        frames: pictures in the file, of which this is the first.
+        frames: pictures in the file.
     """
 
     hole: Bools

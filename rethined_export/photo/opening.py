@@ -24,6 +24,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a failure is told here, o
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: Chunks that pixels are decoded from. Odd metadata must not keep a photo from being read.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
 #: A file that unpacks to more than this must be at least a thousandth as large itself: nothing
 #: that was photographed packs so well, and a few bytes shall not claim all memory.
 _BOMB_BYTES, _BOMB_RATIO = 1_700_000_000, 1000
@@ -48,14 +49,14 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def open_image(data: bytes, path: Path) -> Image.Image:
-    """Open and decode in full, so that a file cut short is found here and not half-read later.
+def open_lazily(data: bytes, path: Path, animated: bool = False) -> Image.Image:
+    """Open, and see whether there is room to decode it; `animated` as for `opened`.
 
     Raises:
-        UserError: not a photo, damaged, or too large.
+        UserError: not a photo, or too large.
     """
     try:
-        image = opened(data)
+        image = opened(data, animated)
     # On damaged data Pillow raises nearly anything: OSError, SyntaxError, ValueError, EOFError,
     # struct.error, zlib.error.
     except Exception as error:
@@ -63,8 +64,6 @@ def open_image(data: bytes, path: Path) -> Image.Image:
             f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
         ) from error
     _check_room(image, len(data), path)
-    with damage_told(path):
-        image.load()
     return image
 
 
@@ -85,10 +84,10 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def opened(data: bytes) -> Image.Image:
-    """The image of a file, not yet decoded."""
+def opened(data: bytes, animated: bool = False) -> Image.Image:
+    """The image of a file, not yet decoded; of an animated PNG with its frames where asked for."""
     with _any_size():
-        return Image.open(BytesIO(pixels_of(data)), formats=FORMATS)
+        return Image.open(BytesIO(pixels_of(data, animated)), formats=FORMATS)
 
 
 @contextlib.contextmanager
@@ -101,13 +100,13 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def pixels_of(data: bytes) -> bytes:
-    """A PNG without anything but its pixels; any other file as it is."""
+def pixels_of(data: bytes, animated: bool = False) -> bytes:
+    """A PNG without anything but its pixels, or those of its frames; any other file as it is."""
     if not data.startswith(_PNG):
         return data
-    kept = [_PNG]
+    kept, wanted = [_PNG], (*_PIXEL_CHUNKS, *(_ANIMATION_CHUNKS if animated else ()))
     for kind, start, end in png_chunks(data):
-        if kind in _PIXEL_CHUNKS:
+        if kind in wanted:
             kept.append(data[start - 8 : end + 4])
     return b"".join(kept)
 

@@ -249,10 +249,11 @@ class ModuleRecipe(Recipe[ModuleOptions]):
         image: Path | None,
         mask: Path | None,
         rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """Photos for an inpainter; else random inputs, and the given ones."""
         if options.inpaints:
-            yield from super().scenes(options, image, mask, rule)
+            yield from super().scenes(options, image, mask, rule, frame)
             return
         if image is not None:
             raise UserError("--image and --mask are for modules that take image and mask")

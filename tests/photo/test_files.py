@@ -323,7 +323,6 @@ def test_32_bit_pixels(tmp_path):
         ((4, 4, 2), np.uint16, "out.tif", "write .png"),
         ((4, 4, 3), np.uint8, "out.gif", "use one of .png"),
         ((4, 4, 3), np.uint8, "out", "use one of .png"),
-        ((4, 4, 3), np.uint8, "none/out.png", "no folder"),
         ((4, 4, 3), np.uint8, ".", "is a directory"),
     ],
 )
