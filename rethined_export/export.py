@@ -40,6 +40,7 @@ from rethined_export.jobs.parent import (
     stale_scratch,
 )
 from rethined_export.jobs.registry import Report, job
+from rethined_export.output import place_of, prepare
 from rethined_export.parity.report import check_parity
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
@@ -139,6 +140,7 @@ def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
         for stale in stale_scratch(request.output):
             remove(stale)
         _refuse_existing(request)
+        _prepare_links(request)
         for spec in request.specs:
             yield _export_one(request, spec, on_stage)
 
@@ -154,6 +156,21 @@ def _refuse_existing(request: ExportRequest) -> None:
         for place in (path, manifest_path(path)):
             if place.is_dir() and not (place / "Manifest.json").is_file():
                 raise UserError(f"{place} is a folder; move it away, or choose another --output")
+
+
+def _prepare_links(request: ExportRequest) -> None:
+    """Where an artifact's or a manifest's name is a link, it is written elsewhere.
+
+    Raises:
+        UserError: where that cannot be.
+    """
+    for spec in request.specs:
+        path = request.output / spec.file_name()
+        for link in filter(Path.is_symlink, (path, manifest_path(path))):
+            try:
+                prepare(folders=[place_of(link).parent])
+            except OSError as error:
+                raise UserError(f"cannot write {link}: {error.strerror}; remove it") from error
 
 
 @contextmanager
@@ -215,7 +232,6 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
-        remove(manifest_path(scratch))
 
 
 def _convert_and_check(
