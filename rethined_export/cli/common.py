@@ -241,6 +241,18 @@ def check_threads(threads: int, cores: int) -> None:
         raise UserError(f"--threads {threads} is too many for {cores} cores; use {most} or fewer")
 
 
+def write_reports(*reports: tuple[Path | None, Callable[[], None]]) -> list[UserError]:
+    """Write the reports asked for; one that fails costs neither the others nor the table."""
+    failures = []
+    for path, write in reports:
+        try:
+            if path is not None:
+                write()
+        except UserError as error:
+            failures.append(error)
+    return failures
+
+
 @contextmanager
 def stages(console: Console) -> Iterator[OnStage]:
     """Show which stage each target is in: a live line on a terminal, plain lines in a pipe."""

@@ -5,7 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rethined_export.cli.common import err, fail, out, parser, plain, print_table, run, say
+from rethined_export.cli.common import (
+    err,
+    fail,
+    out,
+    parser,
+    plain,
+    print_table,
+    run,
+    say,
+    write_reports,
+)
 from rethined_export.cli.pictures import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
@@ -60,8 +70,9 @@ def _command(arguments: Sequence[str] | None) -> int:
     for note in _several(photos):
         say(err, f"note: {note}")
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
-    prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
+    reports = {kind: chosen.output / f"quality.{kind}" for kind in ("json", "md", "html", "png")}
+    prepare(reports.values(), [chosen.output, crops])
     pictures = Pictures(crops)
     whole = Evaluation([], [])
     for side in sides:
@@ -78,14 +89,19 @@ def _command(arguments: Sequence[str] | None) -> int:
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
     document = to_json(whole, facts)
-    try:
-        write_text(chosen.output / "quality.json", document)
-        write_text(chosen.output / "quality.md", to_markdown(whole, facts))
-        write_text(chosen.output / "quality.html", to_html(whole, facts, pictures, crops.name))
-        plot(whole, chosen.output / "quality.png")
-        unwritten = ""
-    except (UserError, OSError) as error:  # the figures are worth more than their report
-        unwritten = str(error)
+    unwritten = [
+        str(error)
+        for error in write_reports(
+            (reports["json"], lambda: write_text(reports["json"], document)),
+            (reports["md"], lambda: write_text(reports["md"], to_markdown(whole, facts))),
+            (
+                reports["html"],
+                lambda: write_text(reports["html"], to_html(whole, facts, pictures, crops.name)),
+            ),
+            (reports["png"], lambda: plot(whole, reports["png"])),
+        )
+    ]
+    unwritten += [pictures.failure] if pictures.failure else []
     if chosen.json:
         print(document, end="", flush=True)
         return _told(unwritten)
@@ -106,7 +122,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         ]
     )
     if not unwritten:
-        say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+        say(out, f"report: {plain(str(reports['html']))}")
     return _told(unwritten)
 
 
@@ -119,12 +135,11 @@ def _several(photos: "TestSet") -> Iterator[str]:
             yield f"{path.name} holds {count} pictures; the first is taken"
 
 
-def _told(unwritten: str) -> int:
-    """The exit code, and the reason where a report could not be written."""
-    if unwritten:
-        fail(unwritten)
-        return UserError.exit_code
-    return 0
+def _told(unwritten: list[str]) -> int:
+    """The exit code, and why reports could not be written: the figures are worth more."""
+    for failure in unwritten:
+        fail(failure)
+    return UserError.exit_code if unwritten else 0
 
 
 def _options() -> argparse.ArgumentParser:
