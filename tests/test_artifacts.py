@@ -196,6 +196,12 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("spec", "part", "middle"), "spec.part 'middle' is unknown"),
         (_set("spec", "target", "tflite"), "is the manifest of a tflite artifact"),
         (_set("inputs", [1]), "inputs is not an object"),
+        (_set("derived", [1]), "derived is [1], not list"),
+        (_set("operators", {"Add": "two"}), "operators is {'Add': 'two'}, not dict"),
+        (_set("spec", "options", "hr", 7), "--hr 7 is not a multiple of 512"),
+        (_set("spec", "options", "top_k", -1), "--top-k -1 must be from 1 to 64"),
+        (_set("spec", "options", "least_mass", 101), "--least-mass 101"),
+        (_set("spec", "options", "preset", "a\nb\x1b"), r"--preset 'a\nb\x1b' is unknown"),
     ],
 )
 def test_manifest_with_nonsense(
