@@ -127,7 +127,7 @@ def test_numbers_of_another_kind_are_refused_by_name(state):
 
 def test_wide_weights_take_no_memory_before_they_are_known_to_fit(state):
     """Two small tensors that call for a convolution of 10^10 numbers."""
-    for name in ("stage1.1", "stage2.1"):
+    for name in ("stage3.1", "stage4.1"):
         wide = state[f"coarse_model.model.{name}.rbr_conv.0.conv.weight"]
         state[f"coarse_model.model.{name}.rbr_conv.0.conv.weight"] = wide[:1].expand(
             100_000, *wide.shape[1:]
