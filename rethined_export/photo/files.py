@@ -96,6 +96,7 @@ def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
         image, data = _loaded(whole, path, rule.frame)
         with damage_told(path):
             pixels = _mask_pixels(image, data, path)
+        del image  # which takes as much again
         return replace(mask_of(pixels, str(path), rule), frames=count_frames(whole))
 
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import psutil
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from rethined_export.errors import UserError
 
@@ -26,8 +26,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
 #: A file that unpacks to more than this must be at least a thousandth as large itself: nothing
-#: that was photographed packs so well, and a few bytes shall not claim all memory.
-_BOMB_BYTES, _BOMB_RATIO = 1_700_000_000, 1000
+#: that was photographed packs so well, and a few bytes shall not claim all memory. Masks do pack so
+#: well: those of phones' photos, 200 million pixels, stay below.
+_BOMB_BYTES, _BOMB_RATIO = 1_850_000_000, 1000
 
 
 def read_bytes(path: Path) -> bytes:
@@ -63,7 +64,7 @@ def open_lazily(data: bytes, path: Path, animated: bool = False) -> Image.Image:
         raise UserError(
             f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
         ) from error
-    _check_room(image, len(data), path)
+    _check_room(image, data, path)
     return image
 
 
@@ -120,9 +121,9 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + length
 
 
-def _check_room(image: Image.Image, size: int, path: Path) -> None:
-    pixels = image.width * image.height
-    needed = pixels * _bytes_a_pixel(image)
+def _check_room(image: Image.Image, data: bytes, path: Path) -> None:
+    pixels, size = image.width * image.height, len(data)
+    needed = pixels * _bytes_a_pixel(image, data)
     what = f"{path} has {pixels / 1e6:.0f} million pixels ({image.width}x{image.height})"
     if needed > _BOMB_BYTES and size * _BOMB_RATIO < needed:
         raise UserError(
@@ -137,14 +138,23 @@ def _check_room(image: Image.Image, size: int, path: Path) -> None:
         )
 
 
-def _bytes_a_pixel(image: Image.Image) -> int:
-    """What decoding holds: the decoder's own, Pillow's, and the array."""
-    held = 2 if image.mode in ("1", "L", "P") else 8
-    if image.format in ("TIFF", "PNG", "PPM"):
-        return held + 8  # up to 16 bits a channel, decoded a second time
+def _bytes_a_pixel(image: Image.Image, data: bytes) -> int:
+    """What reading holds at most: the decoder's own, Pillow's, the array, and what masks take."""
+    held = {"1": 4, "L": 4, "P": 9, "PA": 9}.get(image.mode, 8)
+    if _is_deep(image, data):
+        held += 16  # up to 16 bits a channel, decoded a second time and put in order
     if image.format in ("JPEG", "MPO"):
         return held + (6 if image.info.get("progressive") else 0)  # all coefficients
     return held + 16 if image.format in ("JPEG2000", "AVIF", "WEBP") else held
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow's pixels are not all that is decoded."""
+    if image.format == "PNG":
+        return data[24] > 8
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(258, (1,))) > 8 or 338 in image.tag_v2
+    return image.format == "PPM"
 
 
 def _room() -> int:
