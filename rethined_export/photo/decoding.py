@@ -223,6 +223,8 @@ def _decode_tiff(
         return _widened(np.asarray(image).astype(np.uint16)[..., None], depth)
     if image.mode in ("I", "F") or depth.bits > 8:
         raise UserError(f"{path} has 32-bit pixels; save it with 8 or 16 bits per channel")
+    if not {1, 4}.issuperset(tags.get(_SAMPLE_FORMAT, (1,))):  # numbers without sign, or untold
+        raise UserError(f"{path} is an unusual kind of TIFF; save it as a PNG")
     if alpha != "straight" and samples in (2, 4) and tags.get(_PHOTOMETRIC) in (0, 1, 2):
         if samples == 2:
             raise UserError(f"{path} is grey with an unusual second channel; save it as a PNG")

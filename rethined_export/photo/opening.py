@@ -14,6 +14,7 @@ import psutil
 from PIL import Image, TiffImagePlugin
 
 from rethined_export.errors import UserError
+from rethined_export.photo.strangers import unreadable
 
 #: Whose depth and channels are known here; Pillow reads others, some by running other programs.
 FORMATS = (
@@ -61,9 +62,7 @@ def open_lazily(data: bytes, path: Path, animated: bool = False) -> Image.Image:
     # On damaged data Pillow raises nearly anything: OSError, SyntaxError, ValueError, EOFError,
     # struct.error, zlib.error.
     except Exception as error:
-        raise UserError(
-            f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
-        ) from error
+        raise UserError(f"{path} {unreadable(data)}") from error
     _check_room(image, data, path)
     return image
 

@@ -263,6 +263,18 @@ def test_every_photo_is_refused_as_a_mask(file):
     assert str(file) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", corpus.OTHERS)
+def test_what_is_no_photo_is_named(name, tmp_path):
+    data, said = corpus.OTHERS[name]
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    for read in (read_photo, read_mask):
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert said in str(caught.value) and str(caught.value).startswith(f"{path} ")
+        assert "\n" not in str(caught.value)
+
+
 def test_the_table_in_the_documentation(tmp_path):
     """``RETHINED_WRITE_DOCS=1`` writes it."""
     head, _, rest = DOCS.read_text(encoding="utf-8").partition(BEGIN)
