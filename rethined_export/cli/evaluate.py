@@ -12,6 +12,7 @@ from rethined_export.cli.common import (
     parser,
     plain,
     print_table,
+    print_text,
     run,
     say,
     write_reports,
@@ -103,7 +104,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     ]
     unwritten += [pictures.failure] if pictures.failure else []
     if chosen.json:
-        print(document, end="", flush=True)
+        print_text(document.rstrip("\n"))
         return _told(unwritten)
     print_table(
         [("method", "side", "holes", "hole PSNR", "hole SSIM", "BPE", "texture", "ms")]

@@ -381,7 +381,16 @@ def test_full_standard_output(unchanged: str, files: list[Path]) -> None:
     done = finished(f"{unchanged} > /dev/full")
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    assert b"No space left on device" in done.stderr.splitlines()[-1]
+    said = b"error: cannot write to standard output: No space left on device"
+    assert done.stderr.splitlines()[-1] == said
+
+
+def test_full_standard_error(unchanged: str, files: list[Path]) -> None:
+    """Notes are lost; the work is not."""
+    done = finished(f"{unchanged} 2> /dev/full")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"saved ")
+    assert np.array_equal(pixels(files[2]), pixels(files[0]))
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
