@@ -22,6 +22,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from rethined_export import cli
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
@@ -218,10 +219,8 @@ def _check_folder() -> None:
     Raises:
         UserError: it has been deleted.
     """
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise UserError("the working directory has been deleted; change to another") from None
+    if cli.started_nowhere:
+        raise UserError("the working directory has been deleted; change to another")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

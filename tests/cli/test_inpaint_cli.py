@@ -412,14 +412,6 @@ def test_terminals_of_another_encoding(encoding: str, unchanged: str, files: lis
     assert (files[2].parent / "gefüllt-Δ.png").exists()
 
 
-def test_deleted_working_directory(unchanged: str, tmp_path: Path) -> None:
-    gone_folder = tmp_path / "gone"
-    gone_folder.mkdir()
-    done = finished(f"cd {gone_folder} && rmdir {gone_folder} && {unchanged}")
-    assert done.returncode == 2
-    assert b"the working directory has been deleted" in done.stderr.splitlines()[-1]
-
-
 def test_version(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
