@@ -35,5 +35,5 @@ class Inpainter(nn.Module):
             they came.
         """
         known = 1 - mask
-        painted, _ = self.network((image - self.mean) / self.std * known, known)
+        painted, _ = self.network((image - self.mean) / self.std, known)
         return image * known + (painted * self.std + self.mean) * mask

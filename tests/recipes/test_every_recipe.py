@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 #: A bring-your-own module has no options of its own to stand for.
 MODELS = [model for model in RECIPES if model != "module"]
 #: The smallest network and window of a model; the default's where it has only one size.
-SMALL = {"lama": {"preset": "regular", "size": "64x48"}}
+SMALL = {"lama": {"preset": "regular", "size": "64x48"}, "partial-conv": {"size": "128x256"}}
 
 
 def options_of(model: str, **changes: object) -> Options:

@@ -81,14 +81,14 @@ class PartialConvRecipe(Recipe[PartialConvOptions]):
             return Program(Inpainter(network).eval(), example, *plain_io(window))
         known = 1 - example["mask"]
         takes = (
-            image_info("input", 3, window, f"{_COLOURS}; 0 in the hole"),
+            image_info("input", 3, window, f"{_COLOURS}; the hole's are not looked at"),
             image_info("known", 1, window, _KNOWN),
         )
         gives = (
             image_info("output", 3, window, f"{_COLOURS}; known pixels painted too"),
             image_info("reached", 1, window, "1 = painted, 0 = no known pixel in reach"),
         )
-        return Program(network, {"input": example["image"] * known, "known": known}, takes, gives)
+        return Program(network, {"input": example["image"], "known": known}, takes, gives)
 
     def caller(self, options: PartialConvOptions, programs: Mapping[str, Runner]) -> Runner:
         """From image and mask to image; refuses what is out of reach."""

@@ -54,5 +54,5 @@ class NativeRunner:
         image, mask = (np.asarray(inputs[name], np.float32) for name in ("image", "mask"))
         mean, std = (np.array(x, np.float32).reshape(1, 3, 1, 1) for x in (MEAN, STD))
         known = 1 - mask
-        painted = self._network(input=(image - mean) / std * known, known=known)["output"]
+        painted = self._network(input=(image - mean) / std, known=known)["output"]
         return {"output": image * known + (np.asarray(painted, np.float32) * std + mean) * mask}

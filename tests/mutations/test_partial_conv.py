@@ -1,0 +1,134 @@
+"""Broken artifacts of partial convolution are caught by the numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from rethined_export.cli import export as export_cli
+from tests.copies import copied
+from tests.mutations.test_onnx import Mutation, named, nodes, redirect, store
+from tests.narrow_guests import failures, write_artifact
+
+
+@pytest.fixture(scope="module")
+def narrow_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a network a few channels wide."""
+    path = tmp_path_factory.mktemp("partial-conv") / "narrow.onnx"
+    return write_artifact("partial-conv", "onnx", path)
+
+
+@pytest.fixture(scope="module")
+def whole_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the stand-in at 128, by the command line."""
+    folder = tmp_path_factory.mktemp("partial-conv")
+    options = ["--model", "partial-conv", "--untrained", "--target", "onnx", "--no-verify"]
+    assert export_cli.main([*options, "--size", "128", "--output", str(folder)]) == 0
+    return folder / "partial-conv-untrained-256-128-fp32.onnx"
+
+
+def change(model: onnx.ModelProto, part: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
+    stored = named(model, part)
+    values = numpy_helper.to_array(stored)
+    changed = np.asarray(how(values), np.float32)
+    assert not np.array_equal(changed, values)
+    store(stored, changed)
+
+
+def without_rim(ones: np.ndarray) -> np.ndarray:
+    inner = ones.copy()
+    inner[:, :, [0, -1]] = inner[:, :, :, [0, -1]] = 0
+    return inner
+
+
+def taps_counted_in_a_smaller_window(model: onnx.ModelProto) -> None:
+    change(model, "encoder.0.count.ones", without_rim)
+
+
+def window_left_out_of_one_layer(model: onnx.ModelProto) -> None:
+    change(model, "decoder.1.conv.weight", lambda weight: weight / 9)
+
+
+def shift_left_out(model: onnx.ModelProto) -> None:
+    change(model, "encoder.3.shift", np.zeros_like)
+
+
+def colours_less_another_mean(model: onnx.ModelProto) -> None:
+    """As if the network were given RGB in [-1, 1]."""
+    change(model, "mean", lambda mean: np.full_like(mean, 0.5))
+
+
+def hole_counts_as_known(model: onnx.ModelProto) -> None:
+    """The first window counts what is hole."""
+    (inverse,) = (node for node in nodes(model, "Sub") if "mask" in node.input)
+    count = next(node for node in nodes(model, "Conv") if "encoder.0.count" in node.input[1])
+    weighted = next(node for node in nodes(model, "Mul") if count.input[0] in node.output)
+    weighted.input[list(weighted.input).index(inverse.output[0])] = "mask"
+
+
+def unknown_places_pass_their_shift_on(model: onnx.ModelProto) -> None:
+    """What batch norm leaves where nothing was known is looked at by the next layer."""
+    activated = nodes(model, "Relu")[1]
+    kept = next(node for node in nodes(model, "Mul") if activated.output[0] in node.input)
+    redirect(model, kept.output[0], activated.output[0], kept)
+
+
+def skip_before_what_came_up(model: onnx.ModelProto) -> None:
+    last = nodes(model, "Concat")[-1]
+    last.input[:] = list(reversed(last.input))
+
+
+def smooth_enlargement(model: onnx.ModelProto) -> None:
+    for node in nodes(model, "Resize"):
+        for attribute in node.attribute:
+            if attribute.name == "mode":
+                attribute.s = b"linear"
+
+
+def steeper_slope(model: onnx.ModelProto) -> None:
+    nodes(model, "LeakyRelu")[-1].attribute[0].f = 0.25
+
+
+every_mutation = pytest.mark.parametrize(
+    "mutation",
+    [
+        taps_counted_in_a_smaller_window,
+        window_left_out_of_one_layer,
+        shift_left_out,
+        colours_less_another_mean,
+        hole_counts_as_known,
+        unknown_places_pass_their_shift_on,
+        skip_before_what_came_up,
+        smooth_enlargement,
+        steeper_slope,
+    ],
+)
+
+
+@pytest.mark.conversion
+@every_mutation
+def test_mutation_is_caught(mutation: Mutation, narrow_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(narrow_onnx)
+    mutation(model)
+    onnx.save(model, tmp_path / "broken.onnx")
+    assert failures("partial-conv", tmp_path / "broken.onnx")
+
+
+@pytest.mark.slow
+@every_mutation
+def test_mutation_of_the_whole_network_is_caught(
+    mutation: Mutation, whole_onnx: Path, tmp_path: Path, judge: Callable[[Path], int]
+) -> None:
+    artifact = copied(whole_onnx, tmp_path / "copy")
+    model = onnx.load(artifact)
+    mutation(model)
+    onnx.save(model, artifact)
+    assert judge(artifact) == 3
+
+
+@pytest.mark.slow
+def test_the_artifact_itself_passes(whole_onnx: Path, judge: Callable[[Path], int]) -> None:
+    assert judge(whole_onnx) == 0
