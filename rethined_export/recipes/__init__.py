@@ -13,6 +13,7 @@ RECIPES = {
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
     "partial-conv": "rethined_export.recipes.partial_conv",
+    "aot-gan": "rethined_export.recipes.aot_gan",
     "module": "rethined_export.recipes.module",
 }
 
