@@ -36,7 +36,45 @@ def partial_conv() -> Guest:
     return Guest(PartialConvOptions(size="256x128"), Inpainter(network).eval())
 
 
-GUESTS = {"partial-conv": partial_conv}
+def aot_gan() -> Guest:
+    from rethined_export.models.aot_gan import (
+        STAND_IN_GAIN,
+        AotGan,
+        AotGanConfig,
+        AotGanInpainter,
+    )
+    from rethined_export.models.seeded import seed_weights
+    from rethined_export.recipes.aot_gan.options import AotGanOptions
+
+    network = AotGan(AotGanConfig("published", blocks=2, width=8)).requires_grad_(False)
+    seed_weights(network, STAND_IN_GAIN)
+    # A gate that is the same everywhere divides by no deviation; sums of halves are exact.
+    gate = network.get_submodule("middle.0.gate.1")
+    gate.weight[0], gate.bias[0] = 0, 0.5
+    return Guest(AotGanOptions(size="96x64"), AotGanInpainter(network).eval())
+
+
+def context_encoder() -> Guest:
+    from rethined_export.models.context_encoder import (
+        STAND_IN_GAIN,
+        ContextEncoder,
+        ContextEncoderConfig,
+        Inpainter,
+    )
+    from rethined_export.models.seeded import seed_weights
+    from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
+
+    network = ContextEncoder(ContextEncoderConfig("centre", width=8, bottleneck=40))
+    seed_weights(network, STAND_IN_GAIN)
+    network.requires_grad_(False)
+    return Guest(ContextEncoderOptions(), Inpainter(network).eval())
+
+
+GUESTS = {
+    "partial-conv": partial_conv,
+    "aot-gan": aot_gan,
+    "context-encoder": context_encoder,
+}
 
 
 def write_artifact(name: str, target: str, path: Path) -> Path:

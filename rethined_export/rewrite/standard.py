@@ -17,10 +17,16 @@ def map_mean(x: Tensor) -> Tensor:
 def standardised(x: Tensor, epsilon: float) -> Tensor:
     """Twin of ``(x - mean) / (std + epsilon)``, std that of a sample (over h·w - 1).
 
-    ``[B, C, h, w]`` in and out; two values or more a map.
+    A tiny epsilon, which only keeps a constant map from being 0/0, is the least that is divided by
+    instead: simplifiers take a sum with it for its other term, and the map is NaN after all. Where
+    the deviation is much larger, both are the same number.
+
+    Args:
+        x: ``[B, C, h, w]``, two values or more a map.
     """
     freedom = x.shape[2] * x.shape[3] - 1
     centred = x - map_mean(x)
     scaled = centred * freedom**-0.5
     deviation = torch.sqrt((scaled * scaled).sum(3, keepdim=True).sum(2, keepdim=True))
-    return centred * (1 / (deviation + epsilon))
+    # A quotient, not a product with the inverse: Core ML's inverse adds 1e-4 to what it inverts.
+    return centred / torch.clamp(deviation, min=epsilon)

@@ -15,8 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 from rethined_export.models.partial_conv import (
     MEAN,
@@ -30,6 +29,7 @@ from rethined_export.models.partial_conv import (
     reached,
     seed_stand_in,
 )
+from tests.watching import watched
 from tests.wavy_scenes import wavy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -97,23 +97,13 @@ def test_output_is_the_ports(case):
 @torch.no_grad()
 def test_maps_are_the_ports():
     """What one layer gives is another's input: a mistake is found where it is made."""
-    seen: dict[str, Tensor] = {}
-
-    def watch(name: str) -> RemovableHandle:
-        def keep(_module: nn.Module, _inputs: object, made: tuple[Tensor, Tensor]) -> None:
-            seen[name] = made[0]
-
-        return seeded().get_submodule(name).register_forward_hook(keep)
-
-    hooks = [watch(name) for name in ("enc_3", "enc_7.conv", "dec_7")]
     image, mask = scene(0)
-    seeded()(colours(image), 1 - mask)
-    for hook in hooks:
-        hook.remove()
-    assert len(seen) == 3
-    for name, made in seen.items():
+    with watched(seeded(), ("enc_3", "enc_7.conv", "dec_7")) as made:
+        seeded()(colours(image), 1 - mask)
+    assert len(made) == 3
+    for name, (values, _) in made.items():
         expected = golden()[f"mid/{name}"]
-        assert np.abs(made[0, :16].numpy() - expected).max() <= TOLERANCE * np.ptp(expected), name
+        assert np.abs(values[0, :16].numpy() - expected).max() <= TOLERANCE * np.ptp(expected), name
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -6,36 +6,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
-from rethined_export.cli import export as export_cli
-from tests.copies import copied
-from tests.mutations.test_onnx import Mutation, named, nodes, redirect, store
+from tests.mutations.guests import broken, whole_artifact
+from tests.mutations.test_onnx import Mutation, change, nodes, redirect
 from tests.narrow_guests import failures, write_artifact
+
+NAME = "partial-conv"
 
 
 @pytest.fixture(scope="module")
 def narrow_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a network a few channels wide."""
-    path = tmp_path_factory.mktemp("partial-conv") / "narrow.onnx"
-    return write_artifact("partial-conv", "onnx", path)
+    return write_artifact(NAME, "onnx", tmp_path_factory.mktemp(NAME) / "narrow.onnx")
 
 
 @pytest.fixture(scope="module")
 def whole_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the stand-in at 128, by the command line."""
-    folder = tmp_path_factory.mktemp("partial-conv")
-    options = ["--model", "partial-conv", "--untrained", "--target", "onnx", "--no-verify"]
-    assert export_cli.main([*options, "--size", "128", "--output", str(folder)]) == 0
-    return folder / "partial-conv-untrained-256-128-fp32.onnx"
-
-
-def change(model: onnx.ModelProto, part: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
-    stored = named(model, part)
-    values = numpy_helper.to_array(stored)
-    changed = np.asarray(how(values), np.float32)
-    assert not np.array_equal(changed, values)
-    store(stored, changed)
+    return whole_artifact(NAME, tmp_path_factory.mktemp(NAME), "--size", "128")
 
 
 def without_rim(ones: np.ndarray) -> np.ndarray:
@@ -111,10 +97,7 @@ every_mutation = pytest.mark.parametrize(
 @pytest.mark.conversion
 @every_mutation
 def test_mutation_is_caught(mutation: Mutation, narrow_onnx: Path, tmp_path: Path) -> None:
-    model = onnx.load(narrow_onnx)
-    mutation(model)
-    onnx.save(model, tmp_path / "broken.onnx")
-    assert failures("partial-conv", tmp_path / "broken.onnx")
+    assert failures(NAME, broken(narrow_onnx, mutation, tmp_path))
 
 
 @pytest.mark.slow
@@ -122,11 +105,7 @@ def test_mutation_is_caught(mutation: Mutation, narrow_onnx: Path, tmp_path: Pat
 def test_mutation_of_the_whole_network_is_caught(
     mutation: Mutation, whole_onnx: Path, tmp_path: Path, judge: Callable[[Path], int]
 ) -> None:
-    artifact = copied(whole_onnx, tmp_path / "copy")
-    model = onnx.load(artifact)
-    mutation(model)
-    onnx.save(model, artifact)
-    assert judge(artifact) == 3
+    assert judge(broken(whole_onnx, mutation, tmp_path)) == 3
 
 
 @pytest.mark.slow

@@ -19,7 +19,11 @@ SIZE_RATIO = 1.05
 #: A constant that is not a weight would show here, whole networks' largest tensors aside.
 LARGEST_CONSTANT = 4_000_000
 #: Sizes at which whole networks are exported in tests.
-SIZES = {"partial-conv": ("--size", "128x256")}
+SIZES = {
+    "partial-conv": ("--size", "128x256"),
+    "aot-gan": ("--size", "96x64"),
+    "context-encoder": (),
+}
 
 every_guest = pytest.mark.parametrize("name", GUESTS)
 
