@@ -73,19 +73,17 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
 
 
 def _in_place(made: Deployed, photo: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> Parts:
-    """Fill the hole of a photo where it lies; the first program's runs count as inference."""
-    first = next(iter(made.programs))
-    watched = _Watched(made.programs[first])
-    fill = replace(made, programs={**made.programs, first: watched}).photo_caller
+    """Fill the hole of a photo where it lies; from the first program's run on to the last's ends
+    inference."""
+    watched = {part: _Watched(program) for part, program in made.programs.items()}
+    fill = replace(made, programs=watched).photo_caller
     assert fill is not None
     begun = perf_counter()
     fill(photo, hole, 0, 0)
     done = perf_counter()
-    return Parts(
-        1e3 * (watched.begun - begun),
-        1e3 * (watched.ended - watched.begun),
-        1e3 * (done - watched.ended),
-    )
+    first = min(program.begun for program in watched.values())
+    last = max(program.ended for program in watched.values())
+    return Parts(1e3 * (first - begun), 1e3 * (last - first), 1e3 * (done - last))
 
 
 def plane_order(target: str) -> Literal["C", "K"]:

@@ -59,7 +59,7 @@ def signed(folder: Path, text: str | None = None) -> Path:
 
 
 @pytest.mark.parametrize("coherence", [False, True])
-@pytest.mark.parametrize("part", ["whole", "low", "patch"])
+@pytest.mark.parametrize("part", ["whole", "low", "choose", "patch"])
 @pytest.mark.parametrize("k", [1, 2])
 def test_programs_tell_what_they_take(coherence: bool, part: str, k: int) -> None:
     options = RethinedOptions(hr=1024, upscale="patches", top_k=k, split=part != "whole")
@@ -96,7 +96,12 @@ def test_programs_tell_what_they_take(coherence: bool, part: str, k: int) -> Non
             "rethined-mobile-512-low25k4-fp32.onnx",
         ),
         (
-            {"upscale": "patches", "split": True, "hr": 2048},
+            {"upscale": "patches", "split": True, "hole_budget": 25, "top_k": 4},
+            {"part": "choose"},
+            "rethined-mobile-512-choose25k4-fp32.onnx",
+        ),
+        (
+            {"upscale": "patches", "split": True, "patch_program": True, "hr": 2048},
             {"part": "patch"},
             "rethined-mobile-2048-patch-fp32.onnx",
         ),

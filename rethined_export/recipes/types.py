@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rethined_export.converters.types import Array, Program, Runner, TensorInfo
+from rethined_export.errors import UserError
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
@@ -98,6 +99,42 @@ class Running:
     runner: Runner
 
 
+@dataclass(frozen=True)
+class PartRun:
+    """What one program was given in a fill's first run of it, what it gave, and how often it ran.
+
+    Arrays are as a :class:`Runner` has them.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    runs: int
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A fill in parts that a device can run one by one.
+
+    Attributes:
+        parts: of each program, by name.
+        timers: by the device's machine (as ``uname -m`` says), a static program that does the rest,
+            prints the milliseconds before and after the programs, a line a run, and leaves
+            ``filled.raw``.
+        files: what it reads, by name, in its folder.
+        settings: its first arguments; threads, warm-up runs and runs follow.
+        filled: the photo, filled here.
+        page: what a browser's page runs beside the programs, and what it has to know.
+    """
+
+    parts: Mapping[str, PartRun]
+    timers: Mapping[str, Path]
+    files: Mapping[str, Pixels]
+    settings: tuple[str, ...]
+    filled: Pixels
+    page: Path
+    page_settings: Mapping[str, int]
+
+
 #: What runs, photo ``[H, W, 3]`` and hole ``[H, W]`` → photo, filled.
 Pipeline = Callable[[Running, Pixels, Bools], Pixels]
 
@@ -150,9 +187,25 @@ class Recipe(ABC, Generic[O]):
         """Whether its caller fills photos in place, at their own resolution."""
         return False
 
-    def photo_caller(self, options: O, programs: Mapping[str, Runner]) -> FillPhoto | None:
-        """A function that fills a photo in place at its own resolution, where there is one."""
+    def photo_caller(
+        self, options: O, programs: Mapping[str, Runner], threads: int
+    ) -> FillPhoto | None:
+        """A function that fills a photo in place at its own resolution, where there is one.
+
+        Args:
+            threads: for what is done beside the programs.
+        """
         return None
+
+    def taken_apart(
+        self, options: O, programs: Mapping[str, Runner], photo: Pixels, hole: Bools
+    ) -> Apart:
+        """A fill of a square photo ``[S, S, 3]`` in parts, where several programs make it.
+
+        Raises:
+            UserError: this model's fills cannot be taken apart.
+        """
+        raise UserError(f"fills by {self.facts.title} cannot be timed in parts")
 
     def pipelines(self) -> Mapping[str, Pipeline]:
         """Ways around the hole other than ours, by the name that ``--pipeline`` takes."""

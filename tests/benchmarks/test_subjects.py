@@ -27,7 +27,7 @@ def test_pictures_lie_in_memory_as_the_artifact_reads_them(
 
     @contextmanager
     def load(_path: Path, _threads: int) -> Iterator[object]:
-        yield Deployed(spec, {"whole": run})
+        yield Deployed(spec, {"whole": run}, 1)
 
     monkeypatch.setattr(subjects, "deployed", load)
     with subjects.subject(onnx_512, 1) as fill:

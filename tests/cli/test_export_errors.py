@@ -62,6 +62,7 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         (["--top-k", "2", "--upscale", "dense"], ["--top-k 2", "--upscale dense", "drop one"]),
         (["--hr", "8192"], ["--hr 8192 is for --upscale patches", "up to 4096"]),
         (["--hole-budget", "10%"], ["--hole-budget goes with --upscale patches", "not gather"]),
+        (["--patch-program"], ["--patch-program goes with --split"]),
         (["--split"], ["--split goes with --upscale patches", "not gather"]),
         (["--upscale", "patches", "--hole-budget", "7"], ["--hole-budget 7%", "10%, 25%, 100%"]),
         (

@@ -58,7 +58,8 @@ class RethinedOptions(Options):
         hr: side of the image, 512·s.
         upscale: see ``UPSCALES``.
         hole_budget: hole tokens a run can fill, in percent of all; None: as many as usual.
-        split: two programs, for any hole, whose caller pastes.
+        split: two programs, for any hole, whose caller (librethined) makes the patches.
+        patch_program: with ``split``, the patches are made by a third program.
         top_k: patches mixed for each token; None: one.
         least_mass: percent of the attention that the keys kept must hold.
         dialect: of the published code: whose, where no weight tells.
@@ -88,7 +89,8 @@ class RethinedOptions(Options):
         parse=_budget,
         metavar="SHARE",
     )
-    split: bool = option(False, "with patches: two programs, for any hole; their caller pastes")
+    split: bool = option(False, "with patches: two programs, for any hole; librethined pastes")
+    patch_program: bool = option(False, "with split: patches at full resolution by a program too")
     top_k: int | None = option(
         None,
         "patches mixed per token (default 1)",
@@ -156,6 +158,8 @@ class RethinedOptions(Options):
         for name, given in (("--hole-budget", self.hole_budget), ("--split", self.split)):
             if given and self.upscale != "patches":
                 raise UserError(f"{name} goes with --upscale patches, not {self.upscale}; add that")
+        if self.patch_program and not self.split:
+            raise UserError("--patch-program goes with --split; add that")
         if self.upscale == "patches" and self.variant == "published":
             raise UserError(
                 "--upscale patches computes hole tokens only, and --variant published changes "
@@ -196,7 +200,7 @@ class RethinedOptions(Options):
         return "-".join(pieces)
 
     def form(self, part: str) -> str:
-        """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``patch``, ``patchk4``."""
+        """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``choose10``, ``patch``."""
         if self.upscale != "patches":
             return self.upscale + (str(self.ranks) if self.ranks > 1 else "")
         ranks = f"k{self.ranks}" if self.ranks > 1 else ""
