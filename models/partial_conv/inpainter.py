@@ -36,4 +36,4 @@ class Inpainter(nn.Module):
         """
         known = 1 - mask
         painted, _ = self.network((image - self.mean) / self.std, known)
-        return image * known + (painted * self.std + self.mean) * mask
+        return image * known + painted * (self.std * mask) + self.mean * mask

@@ -1,12 +1,10 @@
-"""AOT-GAN: its options, programs and native caller."""
+"""AOT-GAN: its options and programs."""
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-import torch
 from torch import nn
 
-from rethined_export.converters.types import Array, Program, Runner
+from rethined_export.converters.types import Program, Runner
 from rethined_export.models.aot_gan import (
     PRESETS,
     STAND_IN_GAIN,
@@ -18,6 +16,7 @@ from rethined_export.models.aot_gan import (
 from rethined_export.models.seeded import seed_weights
 from rethined_export.recipes.aot_gan.graph import rewritten
 from rethined_export.recipes.aot_gan.options import AotGanOptions
+from rethined_export.recipes.native import NativeRunner
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
     Facts,
@@ -31,22 +30,6 @@ from rethined_export.recipes.types import (
 
 _PACKED = "RGB in [-1, 1], 1 in the hole, and the mask, 1 = hole to fill"
 _PAINTED = "RGB in (-1, 1), known pixels painted too"
-
-
-class NativeRunner:
-    """The generator's own program as a function from image and mask to image."""
-
-    takes = frozenset({"image", "mask"})
-
-    def __init__(self, generator: Runner) -> None:
-        self._generator, self.name = generator, generator.name
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        image, mask = (
-            torch.from_numpy(np.asarray(inputs[name], np.float32)) for name in ("image", "mask")
-        )
-        raw = self._generator(input=native_input(image, mask).numpy())["output"]
-        return {"output": composite(torch.from_numpy(np.asarray(raw)), image, mask).numpy()}
 
 
 class AotGanRecipe(Recipe[AotGanOptions]):
@@ -94,7 +77,8 @@ class AotGanRecipe(Recipe[AotGanOptions]):
 
     def caller(self, options: AotGanOptions, programs: Mapping[str, Runner]) -> Runner:
         """From image and mask to image."""
-        return programs["whole"] if options.io == "plain" else NativeRunner(programs["whole"])
+        whole = programs["whole"]
+        return whole if options.io == "plain" else NativeRunner(whole, native_input, composite)
 
     def recognises(self, names: frozenset[str]) -> float:
         """By the branches and gates of its blocks."""

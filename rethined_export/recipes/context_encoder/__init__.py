@@ -17,14 +17,16 @@ from rethined_export.models.context_encoder import (
     STAND_IN_GAIN,
     ContextEncoder,
     Inpainter,
+    composite,
     native_input,
 )
 from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.window import Window
-from rethined_export.recipes.context_encoder.caller import CentreRunner, NativeRunner
+from rethined_export.recipes.context_encoder.caller import CentreRunner
 from rethined_export.recipes.context_encoder.graph import rewritten
 from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
+from rethined_export.recipes.native import NativeRunner
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
     Facts,
@@ -87,7 +89,9 @@ class ContextEncoderRecipe(Recipe[ContextEncoderOptions]):
     def caller(self, options: ContextEncoderOptions, programs: Mapping[str, Runner]) -> Runner:
         """From image and mask to image; refuses a hole outside the centre."""
         whole = programs["whole"]
-        return CentreRunner(whole if options.io == "plain" else NativeRunner(whole))
+        if options.io == "native":
+            whole = NativeRunner(whole, native_input, composite)
+        return CentreRunner(whole)
 
     def scenes(
         self,

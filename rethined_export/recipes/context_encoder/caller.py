@@ -1,4 +1,4 @@
-"""What lies around the context encoder: its input and paste, and holes where it does not paint."""
+"""Holes where the context encoder does not paint."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ import torch
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.errors import UserError
-from rethined_export.models.context_encoder import (
-    CENTRE,
-    SIDE,
-    composite,
-    in_centre,
-    native_input,
-)
+from rethined_export.models.context_encoder import CENTRE, SIDE, in_centre
 
 
 class CentreRunner:
@@ -40,19 +34,3 @@ class CentreRunner:
                 "or another model"
             )
         return self._inpainter(**inputs)
-
-
-class NativeRunner:
-    """The network's own program as a function from image and mask to image."""
-
-    takes = frozenset({"image", "mask"})
-
-    def __init__(self, network: Runner) -> None:
-        self._network, self.name = network, network.name
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        image, mask = (
-            torch.from_numpy(np.asarray(inputs[name], np.float32)) for name in ("image", "mask")
-        )
-        raw = self._network(input=native_input(image, mask).numpy())["output"]
-        return {"output": composite(torch.from_numpy(np.asarray(raw)), image, mask).numpy()}

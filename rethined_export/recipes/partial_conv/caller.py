@@ -55,4 +55,6 @@ class NativeRunner:
         mean, std = (np.array(x, np.float32).reshape(1, 3, 1, 1) for x in (MEAN, STD))
         known = 1 - mask
         painted = self._network(input=(image - mean) / std, known=known)["output"]
-        return {"output": image * known + (np.asarray(painted, np.float32) * std + mean) * mask}
+        return {
+            "output": image * known + np.asarray(painted, np.float32) * (std * mask) + mean * mask
+        }
