@@ -113,17 +113,17 @@ def _fill(
         def stage(text: str) -> None:
             on_stage(name, text)
 
-        window, in_place = _TORCH_WINDOW, None
+        window, middle, in_place = _TORCH_WINDOW, None, None
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            window = facts.window
+            window, middle = facts.window, facts.middle
             if options.pipeline is not None:
                 return _by_pipeline(options, photo, mask, facts, stage), None, window
             if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
         fill = filler(options.artifact, stage)
-        result = inpaint(photo, mask.hole, fill, window, in_place)
-    crop = choose_crop(mask.hole, window) if mask.hole.any() else None
+        result = inpaint(photo, mask.hole, fill, window, in_place, middle)
+    crop = choose_crop(mask.hole, window, middle) if mask.hole.any() else None
     return result, crop, window
 
 
