@@ -218,7 +218,7 @@ def _check_weights(options: Namespace, chosen: Recipe[Any], own: Any) -> None:
     """
     if len(options.checkpoint or ()) > chosen.checkpoints:
         raise UserError(
-            f"{options.model} takes at most {chosen.checkpoints} --checkpoint, not "
+            f"{options.model} takes {chosen.checkpoints} --checkpoint at most, not "
             f"{len(options.checkpoint)}; drop the others"
         )
     if options.checkpoint or options.untrained or chosen.stands_in or not chosen.trains:

@@ -25,7 +25,7 @@ from rethined_export.models.dfnet import (
 )
 from rethined_export.models.dfnet.unet import Convolution, Decode
 from rethined_export.models.seeded import seed_weights
-from tests.waves import waves
+from tests.wavy_scenes import wavy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Of the output's range. The smallest mistake that was tried, the norms' epsilon 1e-3 for 1e-5,
@@ -54,7 +54,7 @@ def scene(case: int) -> tuple[Tensor, Tensor]:
     seed, crc = (int(golden()[f"{case}/{name}"]) for name in ("seed", "crc"))
     height, width = map(int, golden()[f"{case}/size"])
     hole = np.unpackbits(golden()[f"{case}/hole"]).reshape(1, 1, height, width)
-    picture = torch.from_numpy(waves(height, width, seed, crc))[None].float() / 255
+    picture = torch.from_numpy(wavy(height, width, seed, crc))[None].float() / 255
     return picture, torch.from_numpy(hole).float()
 
 

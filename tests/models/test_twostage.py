@@ -30,7 +30,7 @@ from rethined_export.models.twostage import (
     refine_input,
     shift_of,
 )
-from tests.waves import waves
+from tests.wavy_scenes import wavy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Of the output's range, [0, 1]. The smallest mistake that was tried, a copy's emptied band 0 for 1
@@ -60,7 +60,7 @@ def scene(case: int) -> tuple[Tensor, Tensor]:
     seed, crc = (int(golden()[f"{case}/{name}"]) for name in ("seed", "crc"))
     height, width = map(int, golden()[f"{case}/size"])
     hole = np.unpackbits(golden()[f"{case}/hole"])[: height * width].reshape(1, 1, height, width)
-    image = torch.from_numpy(waves(height, width, seed, crc))[None].float() / 255
+    image = torch.from_numpy(wavy(height, width, seed, crc))[None].float() / 255
     edges = (0, -width % 256, 0, -height % 256)
     return F.pad(image, edges), F.pad(torch.from_numpy(hole).float(), edges)
 

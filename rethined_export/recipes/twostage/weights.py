@@ -1,6 +1,5 @@
 """The weights of both networks: two published files, or one that holds both."""
 
-import re
 from pathlib import Path
 
 from torch import nn
@@ -8,9 +7,9 @@ from torch import nn
 from rethined_export.checkpoints import Checkpoint, CheckpointError, combined, fit, read, strip
 from rethined_export.errors import UserError
 from rethined_export.models.twostage import TwoStageInpainter, TwoStageNetworks
+from rethined_export.recipes.reference import COUNTERS
 from rethined_export.recipes.types import Reference, Source
 
-_COUNTERS = re.compile(r"\.num_batches_tracked$")
 #: What each network is to the user, and the name of the published file.
 _STAGES = {
     "coarse": ("stage one, DFNet", "model_places2.pth"),
@@ -91,6 +90,6 @@ def _check(found: dict[str, Checkpoint | None], source: Source) -> None:
 def _load(network: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Fill a network; what was chosen, in words."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    fitted = fit(checkpoint, wanted, optional=_COUNTERS)
+    fitted = fit(checkpoint, wanted, optional=COUNTERS)
     network.load_state_dict(fitted.tensors, strict=False)
     return fitted.lines

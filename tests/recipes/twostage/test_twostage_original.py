@@ -11,7 +11,7 @@ from rethined_export.recipes.twostage import RECIPE
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Running, TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
-from tests.waves import waves
+from tests.wavy_scenes import wavy
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "two-stage.npz"
 SIZES = ("256x256", "768x512")
@@ -28,7 +28,7 @@ def test_result_is_the_originals(case):
     with np.load(GOLDEN) as stored:
         golden = {k.removeprefix(f"{case}/"): v for k, v in stored.items() if k[0] == str(case)}
     height, width = map(int, golden["size"])
-    photo = waves(height, width, int(golden["seed"]), int(golden["crc"])).transpose(1, 2, 0)
+    photo = wavy(height, width, int(golden["seed"]), int(golden["crc"])).transpose(1, 2, 0)
     hole = np.unpackbits(golden["hole"])[: height * width].reshape(height, width) > 0
     options = TwoStageOptions(size=SIZES[case], io="native")
     seen: dict[str, np.ndarray] = {}

@@ -140,7 +140,7 @@ def test_the_command_line_takes_as_many_files_as_a_model_has_networks(files, tmp
     folder = ["--output", str(tmp_path / "dist"), "--target", "onnx"]
     both = ["--checkpoint", str(files["coarse"]), "--checkpoint", str(files["refine"])]
     assert export(["--model", "lama", *both, *folder]) == 2
-    assert "lama takes at most 1 --checkpoint, not 2" in capsys.readouterr().err
+    assert "lama takes 1 --checkpoint at most, not 2" in capsys.readouterr().err
     assert export(["--model", "two-stage", *both[:2], *folder]) == 2
     message = capsys.readouterr().err
     assert "give both: --checkpoint model_places2.pth --checkpoint refinement.pth" in message
