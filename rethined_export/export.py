@@ -40,6 +40,7 @@ from rethined_export.jobs.parent import (
     stale_scratch,
 )
 from rethined_export.jobs.registry import Report, job
+from rethined_export.output import place_of, prepare
 from rethined_export.parity.report import check_parity
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
@@ -66,7 +67,7 @@ class ExportRequest:
         output: folder for artifacts and manifests; created if missing.
         verify: compare each with torch; off means the gates are reported as not run.
         image, mask: photo to compare on instead of the bundled ones; both or neither.
-        rule: how to read the mask.
+        rule: how to read the mask. frame: which picture of its file the photo is.
         overwrite: replace artifacts that exist.
     """
 
@@ -76,6 +77,7 @@ class ExportRequest:
     image: Path | None = None
     mask: Path | None = None
     rule: MaskRule = AS_IT_SAYS
+    frame: int = 1
     overwrite: bool = False
 
 
@@ -138,6 +140,7 @@ def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
         for stale in stale_scratch(request.output):
             remove(stale)
         _refuse_existing(request)
+        _prepare_links(request)
         for spec in request.specs:
             yield _export_one(request, spec, on_stage)
 
@@ -153,6 +156,21 @@ def _refuse_existing(request: ExportRequest) -> None:
         for place in (path, manifest_path(path)):
             if place.is_dir() and not (place / "Manifest.json").is_file():
                 raise UserError(f"{place} is a folder; move it away, or choose another --output")
+
+
+def _prepare_links(request: ExportRequest) -> None:
+    """Where an artifact's or a manifest's name is a link, it is written elsewhere.
+
+    Raises:
+        UserError: where that cannot be.
+    """
+    for spec in request.specs:
+        path = request.output / spec.file_name()
+        for link in filter(Path.is_symlink, (path, manifest_path(path))):
+            try:
+                prepare(folders=[place_of(link).parent])
+            except OSError as error:
+                raise UserError(f"cannot write {link}: {error.strerror}; remove it") from error
 
 
 @contextmanager
@@ -214,7 +232,6 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
-        remove(manifest_path(scratch))
 
 
 def _convert_and_check(
@@ -245,7 +262,15 @@ def _convert_and_check(
         parameters=made["parameters"],
     )
     if request.verify:
-        parity = compare(manifest, scratch, stage, request.image, request.mask, rule=request.rule)
+        parity = compare(
+            manifest,
+            scratch,
+            stage,
+            request.image,
+            request.mask,
+            rule=request.rule,
+            frame=request.frame,
+        )
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
@@ -267,11 +292,13 @@ def compare(
     mask: Path | None = None,
     checkpoint: Path | None = None,
     rule: MaskRule = AS_IT_SAYS,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
         image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
+        frame: which picture of its file the photo is.
         checkpoint: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
@@ -289,6 +316,7 @@ def compare(
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
         "rule": asdict(rule),
+        "frame": frame,
     }
     report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
@@ -393,6 +421,7 @@ def verify(
     image: str | None,
     mask: str | None,
     rule: dict[str, Any] | None = None,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report.
 
@@ -409,6 +438,7 @@ def verify(
         Path(image) if image else None,
         Path(mask) if mask else None,
         MaskRule(**(rule or {})),
+        frame,
     )
 
     def announced(scene: Any) -> Any:

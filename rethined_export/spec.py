@@ -143,10 +143,26 @@ def check_fields(kind: type[Any], facts: Any, where: str) -> None:
     if unknown := sorted(facts.keys() - expected.keys()):
         raise ValueError(f"unknown: {', '.join(where + name for name in unknown)}")
     for name, hint in expected.items():
-        allowed = _json_kinds(hint)
-        if type(facts[name]) not in allowed:
-            wanted = " or ".join(known.__name__ for known in allowed)
+        if not _fits(facts[name], hint):
+            wanted = " or ".join(known.__name__ for known in _json_kinds(hint))
             raise TypeError(f"{where}{name} is {facts[name]!r:.50}, not {wanted}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of the kind that a field's annotation says, and what is in it.
+
+    Objects that stand for dataclasses are looked into by themselves.
+    """
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if type(value) not in _json_kinds(hint):
+        return hint is Any
+    inside = get_args(hint)
+    if get_origin(hint) is tuple and not is_dataclass(inside[0]):
+        return all(_fits(item, inside[0]) for item in value)
+    if get_origin(hint) is dict:
+        return all(_fits(item, inside[1]) for item in value.values())
+    return True
 
 
 def _json_kinds(hint: Any) -> tuple[type, ...]:

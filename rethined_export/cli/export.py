@@ -23,7 +23,13 @@ from rethined_export.cli.common import (
     say,
     stages,
 )
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.pictures import (
+    add_scene_options,
+    check_scene,
+    frame,
+    mask_rule,
+    scene_notes,
+)
 from rethined_export.errors import UserError
 from rethined_export.names import choose
 from rethined_export.recipes import RECIPES, recipe, recognisers
@@ -69,10 +75,7 @@ def _parser(model: str) -> ArgumentParser:
     add("--show-checkpoint", action="store_true", help="list what the checkpoint holds, and end")
     add("--untrained", action="store_true", help="a seeded stand-in; it does not inpaint")
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
-    add("--image", type=Path, metavar="FILE",
-        help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
-    add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
-    add_mask_options(made)
+    add_scene_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
     add("--overwrite", action="store_true", help="replace artifacts that exist")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -151,8 +154,7 @@ def _request(options: Namespace) -> ExportRequest:
     Raises:
         UserError: one is wrong.
     """
-    if (options.image is None) != (options.mask is None):
-        raise UserError("--image and --mask go together; give both or neither")
+    check_scene(options)
     if options.image is not None and options.no_verify:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
     if options.checkpoint_key is not None and options.checkpoint is None:
@@ -171,7 +173,9 @@ def _request(options: Namespace) -> ExportRequest:
     own = chosen.options.read(options)
     _check_weights(options, chosen, own)
     if options.image is not None:
-        next(iter(chosen.scenes(own, options.image, options.mask, rule)))
+        for note in scene_notes(options):
+            say(err, f"note: {note}")
+        next(iter(chosen.scenes(own, options.image, options.mask, rule, frame(options))))
     checkpoint = None if options.checkpoint is None else str(options.checkpoint.absolute())
     specs = tuple(
         ExportSpec(
@@ -199,6 +203,7 @@ def _request(options: Namespace) -> ExportRequest:
         image=options.image,
         mask=options.mask,
         rule=rule,
+        frame=frame(options),
         overwrite=options.overwrite,
     )
 

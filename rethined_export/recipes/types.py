@@ -229,18 +229,23 @@ class Recipe(ABC, Generic[O]):
         return ImageJudge(plain, precise, self.caller(options, programs))
 
     def scenes(
-        self, options: O, image: Path | None, mask: Path | None, rule: MaskRule = AS_IT_SAYS
+        self,
+        options: O,
+        image: Path | None,
+        mask: Path | None,
+        rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """What the judge compares on: the bundled photos, or the user's.
 
         Args:
-            rule: how to read the user's mask.
+            rule: how to read the user's mask. frame: which picture of its file the photo is.
 
         Raises:
             UserError: the user's cannot be used.
         """
         if image is not None and mask is not None:
-            return iter([user_scene(image, mask, options.window, rule)])
+            return iter([user_scene(image, mask, options.window, rule, frame)])
         return default_scenes(options.window, partial(self.bears, options))
 
     def bears(self, options: O, hole: Bools) -> bool:
