@@ -34,9 +34,9 @@ def check_package(path: Path) -> None:
     """
     if not path.is_dir():
         check_file(path)
-        raise ArtifactError(f"{path}: not an .mlpackage folder, so not a Core ML package")
+        raise ArtifactError(f"{path} is not a Core ML package: it is no folder")
     if not (path / "Manifest.json").is_file():
-        raise ArtifactError(f"{path}: no Manifest.json, so not a Core ML package")
+        raise ArtifactError(f"{path} is not a Core ML package: it has no Manifest.json")
     for file in package_files(path):
         check_file(file)
 

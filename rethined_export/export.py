@@ -1,6 +1,5 @@
 """The export pipeline: weights → rewritten graph → converter → artifact → parity → manifest."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from rethined_export.artifacts import (
     size_of,
     tool_versions,
 )
+from rethined_export.checkpoints import CheckpointError, combined, digest
 from rethined_export.converters import converter, installed
 from rethined_export.converters.diagnosis import diagnose
 from rethined_export.converters.types import (
@@ -290,7 +290,7 @@ def compare(
     stage: Callable[[str], None],
     image: Path | None = None,
     mask: Path | None = None,
-    checkpoint: Path | None = None,
+    checkpoints: tuple[Path, ...] = (),
     rule: MaskRule = AS_IT_SAYS,
     frame: int = 1,
 ) -> dict[str, Any]:
@@ -299,7 +299,7 @@ def compare(
     Args:
         image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
         frame: which picture of its file the photo is.
-        checkpoint: where the weights lie now; default: where they lay when it was exported.
+        checkpoints: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
         The parity report (see :class:`rethined_export.parity.report.ParityReport`).
@@ -308,9 +308,10 @@ def compare(
         JobError: the artifact could not be loaded or run.
         UserError: the weights are no longer there, or are others.
     """
-    found = _find_checkpoint(manifest, checkpoint)
+    found = [str(path) for path in find_checkpoints(manifest, checkpoints)]
+    places = {"checkpoint": found[0], "more_checkpoints": found[1:]} if found else {}
     arguments = {
-        "spec": {**manifest.spec.to_dict(), "checkpoint": found and str(found)},
+        "spec": {**manifest.spec.to_dict(), **places},
         "path": str(artifact),
         "threads": worker_threads(),
         "image": None if image is None else str(image),
@@ -323,36 +324,54 @@ def compare(
     return report
 
 
-def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
-    """The file of weights an artifact was made from; None for untrained ones.
+def find_checkpoints(manifest: Manifest, override: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files of weights an artifact was made from; none for untrained ones.
 
     Raises:
-        UserError: it cannot be read, or is not that checkpoint.
+        UserError: one cannot be read, or they are not those checkpoints.
     """
-    recorded = manifest.spec.source
+    recorded, made = manifest.spec.source, manifest.artifact
     if recorded is None:
-        if override is not None:
+        if override:
             raise UserError(
-                f"--checkpoint {override}: {manifest.artifact} was made from untrained weights; "
+                f"--checkpoint {override[0]}: {made} was made from untrained weights; "
                 "leave --checkpoint out"
             )
-        return None
-    path = override or recorded.path
+        return ()
+    paths = override or recorded.files
+    found = combined([_hash(path, made) for path in paths])
+    if found != manifest.weights_sha256:
+        several = len(recorded.files) > 1
+        are, it = (
+            ("are not the checkpoints", "those")
+            if several
+            else ("is not the checkpoint", "that one")
+        )
+        files = "FILE for each" if several else "FILE"
+        raise UserError(
+            f"{', '.join(map(str, paths))} {are} {made} was made from (sha256 "
+            f"{found[:12]}…, not {manifest.weights_sha256[:12]}…); give {it} with "
+            f"--checkpoint {files}, or export again"
+        )
+    return paths
+
+
+def _hash(path: Path, artifact: str) -> str:
+    """sha256 of a checkpoint, its shards too.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        path.open("rb").close()
+        return digest(path)
     except OSError as error:
         raise UserError(
-            f"cannot read checkpoint {path}, which {manifest.artifact} was made from: "
+            f"cannot read checkpoint {path}, which {artifact} was made from: "
             f"{error.strerror}; say where it is with --checkpoint FILE"
         ) from error
-    if found != manifest.weights_sha256:
-        raise UserError(
-            f"{path} is not the checkpoint {manifest.artifact} was made from (sha256 "
-            f"{found[:12]}…, not {manifest.weights_sha256[:12]}…); give that one with "
-            "--checkpoint FILE, or export again"
-        )
-    return path
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
 
 
 @job
@@ -363,7 +382,9 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     made = ExportSpec.from_dict(spec)
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
-    embedded = replace(made, options=made.options.embedded(), checkpoint=reference.weights)
+    embedded = replace(
+        made, options=made.options.embedded(), checkpoint=reference.weights, more_checkpoints=()
+    )
     metadata = {
         "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
         "rethined.weights_sha256": reference.sha256,

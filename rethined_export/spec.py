@@ -26,6 +26,7 @@ class ExportSpec:
         model: as in the registry. options: the model's own.
         part: which of the model's programs.
         checkpoint: file of the weights; None for the shipped or, where none are, untrained ones.
+        more_checkpoints: files of further networks' weights, where a model has several.
         checkpoint_key: place of the weights in it; None where it can be told.
         untrained: a stand-in that does not inpaint, also where weights are shipped.
     """
@@ -35,6 +36,7 @@ class ExportSpec:
     options: Options
     part: str = "whole"
     checkpoint: str | None = None
+    more_checkpoints: tuple[str, ...] = ()
     checkpoint_key: str | None = None
     untrained: bool = False
     precision: str = PRECISION
@@ -55,7 +57,8 @@ class ExportSpec:
     def source(self) -> Source | None:
         """Where the weights lie; None for a stand-in."""
         if self.checkpoint is not None:
-            return Source(Path(self.checkpoint), self.checkpoint_key)
+            others = tuple(Path(name) for name in self.more_checkpoints)
+            return Source(Path(self.checkpoint), self.checkpoint_key, others)
         return Source(self.shipped) if self.shipped else None
 
     @property
@@ -96,7 +99,8 @@ class ExportSpec:
         options = kind(**{n: tuple(v) if isinstance(v, list) else v
                           for n, v in facts["options"].items()})  # fmt: skip
         options.check()
-        spec = cls(**{**facts, "options": options})
+        more = tuple(facts["more_checkpoints"])
+        spec = cls(**{**facts, "options": options, "more_checkpoints": more})
         if spec.part not in spec.parts:
             raise ValueError(f"spec.part {spec.part!r} is unknown")
         return spec

@@ -48,7 +48,7 @@ def _parser() -> ArgumentParser:
     add = made.add_argument
     add("artifacts", nargs="+", type=Path, metavar="ARTIFACT", help="file or .mlpackage folder")
     add_scene_options(made)
-    add("--checkpoint", type=Path, metavar="FILE",
+    add("--checkpoint", type=Path, action="append", metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
     add("--ignore-hash", action="store_true", help="measure a file the manifest did not sign")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -125,7 +125,7 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
         stage,
         options.image,
         options.mask,
-        options.checkpoint,
+        tuple(options.checkpoint or ()),
         mask_rule(options),
         frame(options),
     )

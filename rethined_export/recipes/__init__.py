@@ -15,6 +15,8 @@ RECIPES = {
     "partial-conv": "rethined_export.recipes.partial_conv",
     "aot-gan": "rethined_export.recipes.aot_gan",
     "context-encoder": "rethined_export.recipes.context_encoder",
+    "dfnet": "rethined_export.recipes.dfnet",
+    "two-stage": "rethined_export.recipes.twostage",
     "module": "rethined_export.recipes.module",
 }
 

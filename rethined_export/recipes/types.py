@@ -84,10 +84,21 @@ class Reference:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint as the user names it: the file, and the place in it, or None to find it."""
+    """Checkpoints as the user names them.
+
+    Attributes:
+        path: the file. key: the place in it, or None to find it.
+        others: more files, where a model's networks lie in one each.
+    """
 
     path: Path
     key: str | None = None
+    others: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.path, *self.others)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ class Recipe(ABC, Generic[O]):
         rewrites: what the programs replace by what, for the manifest.
         stands_in: where no weights are shipped, untrained ones are made without being asked for.
         trains: it has weights that can be trained or missing.
+        checkpoints: as many files its weights may come in.
     """
 
     facts: ClassVar[Facts]
@@ -155,6 +167,7 @@ class Recipe(ABC, Generic[O]):
     rewrites: ClassVar[tuple[str, ...]] = ()
     stands_in: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    checkpoints: ClassVar[int] = 1
 
     @abstractmethod
     def reference(self, options: O, source: Source | None) -> Reference:

@@ -99,9 +99,10 @@ class ContextEncoderRecipe(Recipe[ContextEncoderOptions]):
         image: Path | None,
         mask: Path | None,
         rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """The bundled photos with the middle of their masks, the first with all of the centre."""
-        found = super().scenes(options, image, mask, rule)
+        found = super().scenes(options, image, mask, rule, frame)
         if image is not None:
             yield from found
             return
