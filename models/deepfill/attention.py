@@ -81,7 +81,7 @@ class ContextualAttention(nn.Module):
     def _fused(self, scores: Tensor, rows: int, columns: int) -> Tensor:
         """Add the scores of the neighbours of both, row by row and then column by column.
 
-        The end of a row is taken for a neighbour of the next one's start, as the authors' code does.
+        A row's end is taken for a neighbour of the next one's start, as by the authors' code.
         """
         kernel = self.get_buffer(self.kernel_name)
         scores = F.conv2d(scores[:, None], kernel, padding=1)

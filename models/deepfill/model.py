@@ -86,9 +86,14 @@ class Deepfill(nn.Module):
             x = x[:, :3]
         surroundings = self._run(names.surroundings, x)
         matching = self._run(names.matching, x)
-        matched = self.get_submodule(names.attention)(matching, mask)
+        matched = self.attention(matching, mask)
         both = torch.cat([surroundings, self._run(names.matched, matched)], dim=1)
         return coarse, self._bounded(self._run(names.painter, both))
+
+    @property
+    def attention(self) -> ContextualAttention:
+        """The contextual attention of the second stage."""
+        return self.get_submodule(self.names.attention)
 
     def _run(self, names: Sequence[str], x: Tensor) -> Tensor:
         for name in names:

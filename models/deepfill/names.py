@@ -42,7 +42,7 @@ def names_of(config: DeepfillConfig) -> Names:
 
 def _numbered(prefix: str, first: int, last: int, up: str) -> list[str]:
     """As in the authors' own code, which says in a layer's name what is special about it."""
-    special = {2: "_downsample", 4: "_downsample"} | {n: "_atrous" for n in range(7, 11)}
+    special = {2: "_downsample", 4: "_downsample"} | dict.fromkeys(range(7, 11), "_atrous")
     if up:
         special |= {13: f"_upsample{up}", 15: f"_upsample{up}"}
     return [f"{prefix}{n}{special.get(n, '')}" for n in range(first, last + 1)]

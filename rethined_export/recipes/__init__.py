@@ -12,6 +12,7 @@ RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
+    "deepfill": "rethined_export.recipes.deepfill",
     "module": "rethined_export.recipes.module",
 }
 

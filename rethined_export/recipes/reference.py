@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
-from rethined_export.checkpoints import CheckpointError, fit, read
+from rethined_export.checkpoints import CheckpointError, describe, fit, read
 from rethined_export.errors import UserError
 from rethined_export.recipes.types import UNTRAINED, Reference, Source
 
@@ -46,3 +47,21 @@ def loaded_reference(model: nn.Module, network: nn.Module, source: Source) -> Re
     network.load_state_dict(fitted.tensors, strict=False)
     model.eval().requires_grad_(False)
     return Reference(model, source.path.name, checkpoint.sha256, fitted.lines)
+
+
+def preset_of(source: Source, keys: Mapping[str, frozenset[str]]) -> str | None:
+    """The preset all of whose tensors a checkpoint names, whatever stands before; None: no one's.
+
+    Args:
+        keys: names of each preset's tensors.
+    """
+
+    def holds(wanted: frozenset[str]) -> Callable[[Collection[str]], float]:
+        return lambda names: float(wanted <= set(names))
+
+    presets = {preset: holds(wanted) for preset, wanted in keys.items()}
+    try:
+        found = describe(source.path, source.key, presets).guess
+    except CheckpointError:
+        return None
+    return found.model if found else None

@@ -20,7 +20,10 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 #: A bring-your-own module has no options of its own to stand for.
 MODELS = [model for model in RECIPES if model != "module"]
 #: The smallest network and window of a model; the default's where it has only one size.
-SMALL = {"lama": {"preset": "regular", "size": "64x48"}}
+SMALL = {
+    "lama": {"preset": "regular", "size": "64x48"},
+    "deepfill": {"preset": "v1-daa", "size": "72x64"},
+}
 
 
 def options_of(model: str, **changes: object) -> Options:
