@@ -15,7 +15,8 @@ def native_input(image: Tensor, mask: Tensor, bgr: bool) -> Tensor:
         bgr: turn the colours round.
     """
     known = (2 * _ordered(image, bgr) - 1) * (1 - mask)
-    return torch.cat([known, torch.ones_like(mask), mask], dim=1)
+    # Ones as torch makes them would be stored in an artifact, a number for each pixel.
+    return torch.cat([known, mask.clamp_min(1), mask], dim=1)
 
 
 def composite(raw: Tensor, image: Tensor, mask: Tensor, bgr: bool) -> Tensor:

@@ -9,25 +9,17 @@ import torch
 from safetensors.torch import save_file
 
 from rethined_export.errors import UserError
-from rethined_export.models.deepfill import PRESETS, Deepfill, DeepfillInpainter, fixed_keys
+from rethined_export.models.deepfill import PRESETS, Deepfill, fixed_keys
 from rethined_export.models.lama import PRESETS as LAMA_PRESETS
 from rethined_export.models.lama import Lama
-from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.window import Window
 from rethined_export.recipes.deepfill import RECIPE, DeepfillOptions, keys_of
 from rethined_export.recipes.types import Reference, Source, TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
+from tests.narrow_deepfill import narrow
 
 SMALL = DeepfillOptions(preset="v2-nipponjo", size="104x72")
 every_preset = pytest.mark.parametrize("preset", PRESETS)
-
-
-def narrow(preset: str) -> DeepfillInpainter:
-    config = PRESETS[preset]
-    small = replace(config, width=4, painter_width=config.painter_width // 6)
-    network = Deepfill(small).eval().requires_grad_(False)
-    seed_weights(network, config.gain, fixed_keys(network))
-    return DeepfillInpainter(network).eval()
 
 
 @pytest.mark.parametrize("io", ["plain", "native"])
