@@ -49,11 +49,13 @@ class Subject:
 
 def subjects() -> list[Subject]:
     """Every model at the size it is used at."""
+    from rethined_export.recipes.deepfill.options import DeepfillOptions
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
 
     return [
+        Subject("deepfill", DeepfillOptions(), 1.0),
         Subject("lama", LamaOptions(preset="big"), 1.5),
         Subject("migan", MiGanOptions(preset="512"), 1.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),

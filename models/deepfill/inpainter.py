@@ -16,7 +16,7 @@ def native_input(image: Tensor, mask: Tensor, bgr: bool) -> Tensor:
     """
     known = (2 * _ordered(image, bgr) - 1) * (1 - mask)
     # Ones as torch makes them would be stored in an artifact, a number for each pixel.
-    return torch.cat([known, mask.clamp_min(1), mask], dim=1)
+    return torch.cat([known, mask.clamp_min(1.0), mask], dim=1)
 
 
 def composite(raw: Tensor, image: Tensor, mask: Tensor, bgr: bool) -> Tensor:

@@ -101,7 +101,7 @@ class Deepfill(nn.Module):
         return x
 
     def _bounded(self, x: Tensor) -> Tensor:
-        return torch.tanh(x) if self.config.gated else x.clamp(-1, 1)
+        return torch.tanh(x) if self.config.gated else x.clamp(-1.0, 1.0)
 
 
 def _shrinking(width: int, slim: bool) -> list[Shape]:

@@ -59,9 +59,9 @@ def scores_ten_times_as_flat(model: onnx.ModelProto) -> None:
     store(stored, numpy_helper.to_array(stored) / 10)
 
 
-def excluded_patches_take_part(model: onnx.ModelProto) -> None:
+def excluded_patches_win(model: onnx.ModelProto) -> None:
     stored = constant(model, -1e4)
-    store(stored, numpy_helper.to_array(stored) * 0)
+    store(stored, -numpy_helper.to_array(stored))
 
 
 def overlap_taken_for_four_everywhere(model: onnx.ModelProto) -> None:
@@ -85,11 +85,14 @@ def a_neighbour_from_the_other_side(model: onnx.ModelProto) -> None:
 
 
 def patches_of_the_hole_win_their_share(model: onnx.ModelProto) -> None:
+    """What they won is not dropped."""
     [softmax] = nodes(model, "Softmax")
-    [product] = readers(model, softmax.output[0])
+    [less] = readers(model, softmax.output[0])
+    [share] = readers(model, less.output[0])
+    [product] = readers(model, share.output[0])
+    assert (share.op_type, product.op_type) == ("Relu", "Mul")
     for node in readers(model, product.output[0]):
-        place = list(node.input).index(product.output[0])
-        node.input[place] = softmax.output[0]
+        node.input[list(node.input).index(product.output[0])] = share.output[0]
 
 
 def gate_for_feature(model: onnx.ModelProto) -> None:
@@ -142,7 +145,7 @@ def test_mutation_is_caught(
 @pytest.mark.parametrize(
     "mutation",
     [
-        excluded_patches_take_part,
+        excluded_patches_win,
         overlap_taken_for_four_everywhere,
         colours_the_other_way_round,
     ],
