@@ -14,7 +14,7 @@ help: ## show this list
 
 setup: $(READY) ## make .venv from the lock
 
-$(READY): requirements.lock pyproject.toml setup.py $(wildcard $(NATIVE)/rethined.*)
+$(READY): requirements.lock pyproject.toml setup.py $(wildcard $(NATIVE)/*.c $(NATIVE)/*.h)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
@@ -81,4 +81,4 @@ lock: ## write requirements.lock from pyproject.toml's ranges, in a fresh enviro
 		| sed 's/+cpu//' > requirements.lock
 
 clean: ## remove what the other targets made
-	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis $(NATIVE)/*.so
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis $(NATIVE)/*.so $(NATIVE)/*.wasm $(NATIVE)/rethined-time-*

@@ -14,7 +14,10 @@ class BuildNative(build_ext):
     """Compiles with zig, which asks for no compiler on the machine."""
 
     def build_extension(self, ext: Extension) -> None:
-        COMPILE["compile_library"](COMPILE["host"](), Path(self.get_ext_fullpath(ext.name)))
+        library = Path(self.get_ext_fullpath(ext.name))
+        COMPILE["build"](COMPILE["host"](), library)
+        for target in COMPILE["CARRIED"]:
+            COMPILE["build"](target, library.with_name(target.file))
 
     def get_ext_filename(self, fullname: str) -> str:
         """Its name without Python's version: it is a plain C library."""

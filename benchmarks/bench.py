@@ -1,6 +1,6 @@
 """One benchmark: artifacts on a device, their statistics, and what they say of the budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from rethined_export.benchmarks.runners.types import (
 from rethined_export.benchmarks.timing import Summary, paired_ratio, summarise
 from rethined_export.benchmarks.verdict import (
     NOT_KNOWN,
+    SUMMED,
     Provenance,
     Verdict,
     band,
     estimate,
     judge,
     judge_inference,
+    judge_summed,
 )
 from rethined_export.converters import target_of
 from rethined_export.errors import ParityError, UserError
@@ -82,14 +84,18 @@ class Result:
         """The entry of ``--json``."""
         done, counted = self.measured or self.tool, self.counted
         ran = done or counted
-        parts = {"inference": self.inference} if self.inference else self.parts
+        parts: Mapping[str, Summary | Spread | None] | None = self.parts
+        if self.inference:
+            parts = {"inference": self.inference}
+        if self.tool is not None and self.tool.parts is not None:
+            parts = {**self.tool.parts, "whole fill": self.inference}
         timed = self.total or self.inference
         return {
             "path": str(self.path),
             "runtime": ran and ran.runtime,
             "provenance": self.provenance,
             "ms": self.total and self.total.to_dict(),
-            "parts_ms": parts and {name: s.to_dict() for name, s in parts.items()},
+            "parts_ms": parts and {name: s.to_dict() for name, s in parts.items() if s},
             "load_ms": done and done.load,
             "first_ms": done and done.first,
             "warm_up_runs": done and done.warm_up,
@@ -203,6 +209,8 @@ def _timed(
     parts = {name: summarise(getattr(measured, name)) for name in ("before", "inference", "after")}
     figure = float(getattr(total, statistic))
     verdict = judge(figure, budget_ms, provenance, unsteady=total.unsteady)
+    if measured.summed:
+        verdict = _with(verdict, SUMMED)
     return Result(path, provenance, _warned(verdict, measured.device), measured, total, parts)
 
 
@@ -210,6 +218,11 @@ def _tool(
     path: Path, provenance: Provenance, run: ToolRun, budget_ms: float, statistic: str
 ) -> Result:
     """Inference alone; percentiles only where the tool lists its runs or gives them."""
+    if run.parts is not None and isinstance(run.inference, Spread):
+        verdict = judge_summed(*run.inference.bounds(statistic), budget_ms)
+        return Result(
+            path, provenance, _warned(verdict, run.device), tool=run, inference=run.inference
+        )
     if isinstance(run.inference, Spread):
         inference: Summary | Spread = run.inference
         low, high = run.inference.bounds(statistic)
@@ -220,16 +233,19 @@ def _tool(
         unsteady = inference.unsteady
     verdict = judge_inference(low, high, budget_ms, unsteady=unsteady)
     if run.difference is None:
-        reason = f"{verdict.reason}; the tool hands no outputs out to compare"
-        verdict = replace(verdict, reason=reason)
+        verdict = _with(verdict, "the tool hands no outputs out to compare")
     return Result(path, provenance, _warned(verdict, run.device), tool=run, inference=inference)
 
 
 def _warned(verdict: Verdict, device: DeviceState | None) -> Verdict:
     if device is None or not device.throttled:
         return verdict
-    hot = "the device was throttled by heat"
-    return replace(verdict, reason=f"{verdict.reason}; {hot}" if verdict.reason else hot)
+    return _with(verdict, "the device was throttled by heat")
+
+
+def _with(verdict: Verdict, reason: str) -> Verdict:
+    said = f"{verdict.reason}; {reason}" if verdict.reason else reason
+    return replace(verdict, reason=said)
 
 
 def profiled(result: Result, plan: Plan, tell: Callable[[str, str], None]) -> Result:

@@ -165,6 +165,8 @@ def _times(result: Result) -> str:
     """Of a fill and its parts, or of inference alone; – is what a tool does not tell."""
     columns = ("min", "p50", "p90", "p95", "p99", "max", "mean", "std")
     timed: dict[str, Summary | Spread | None] = {"inference": result.inference}
+    if result.tool is not None and result.tool.parts is not None:
+        timed = {**result.tool.parts, "whole fill": result.inference}
     if result.parts is not None:
         timed = {**result.parts, "whole fill": result.total}
     rows = []

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.benchmarks.sample import channels_last, read_sample, sample
+from rethined_export.benchmarks.sample import read_shown, sample
 from rethined_export.benchmarks.subjects import paste
 from rethined_export.converters import target_of
 from rethined_export.jobs.parent import run_job
@@ -22,15 +22,15 @@ def pictures(artifact: Path, tell: Callable[[str], None]) -> dict[str, bytes]:
     """PNG files by caption, of where a bundled photo has most hole, filled by this machine.
 
     Raises:
-        JobError: half of a pair, or it cannot be run here.
+        JobError: not the first of several programs, or it cannot be run here.
     """
     target = target_of(artifact)
     with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
         run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
-        scene, output = read_sample(Path(folder), target)
+        scene, output = read_shown(Path(folder), target)
     marked = scene.photo.copy()
     marked[scene.hole] = _HOLE
-    filled = paste(scene.photo, scene.hole, channels_last(output, target))
+    filled = paste(scene.photo, scene.hole, output)
     window = _window(scene.hole)
     shown = {"photo": scene.photo, "hole": marked, "filled": filled}
     return {caption: _png(photo[window]) for caption, photo in shown.items()}

@@ -31,17 +31,16 @@ from rethined_export.jobs.memory import peak_rss_bytes
 from rethined_export.jobs.parent import ENVIRONMENT
 from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined import shipped_network
-from rethined_export.recipes.rethined.caller import (
+from rethined_export.recipes.rethined.native import (
     GRID,
-    HALO,
     LOW_RESOLUTION,
     PATCH,
     TOKENS,
-    Pair,
     Square,
-    fill,
 )
 from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.pair import Pair
+from rethined_export.recipes.rethined.windows import HALO
 from rethined_export.spec import ExportSpec
 
 RESULTS = Path(__file__).parent / "results"
@@ -88,10 +87,8 @@ def _export_all(sides: list[int], folder: Path) -> None:
     """Every artifact, not verified here: parity is measured elsewhere."""
     for target in RUNTIMES.values():
         base = replace(_SPEC, target=target)
-        specs = [base]
+        specs = [base, replace(base, part="choose")]
         for side in sides:
-            if side > LOW_RESOLUTION:
-                specs.append(_patch(base, side))
             if side in WHOLE_SIDES:
                 specs += [_whole(base, side, upscale) for upscale in _wholes(target)]
         for result in export(ExportRequest(tuple(specs), folder, verify=False), _show):
@@ -101,10 +98,6 @@ def _export_all(sides: list[int], folder: Path) -> None:
     for side in sorted(set(WHOLE_SIDES) & set(sides)):
         _show("naive", f"{side} converting")
         _export_plain("naive", side, folder, "onnx")
-
-
-def _patch(base: ExportSpec, side: int) -> ExportSpec:
-    return replace(base, options=replace(_OPTIONS, hr=side), part="patch")
 
 
 def _wholes(target: str) -> tuple[str, ...]:
@@ -176,6 +169,7 @@ def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
     together = {
         name: run("sides", 0, name) for name in RUNTIMES if {1024, 2048, 4096} <= set(sides)
     }
+    covers = {name: run("covers", 2048, name) for name in RUNTIMES if 2048 in sides}
     figures = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {THREADS} threads, {platform.system()}",
@@ -183,8 +177,14 @@ def _measure_all(sides: list[int], folder: str, repeats: int) -> dict[str, Any]:
         "points": points,
         "memory": memory,
         "sides": together,
+        "covers_2048": covers,
     }
-    return figures | _ratios(points, together) | {"law": {n: _law(points, n) for n in RUNTIMES}}
+    return (
+        figures
+        | _ratios(points, together)
+        | _of_pairs(points, covers)
+        | {"law": {n: _law(points, n) for n in RUNTIMES}}
+    )
 
 
 def _show(first: str, second: str) -> None:
@@ -237,10 +237,8 @@ class _Loader(ExitStack):
 
     def pair(self, side: int) -> Pair:
         """The split pair for one side."""
-        scale = side // LOW_RESOLUTION
-        patch = self._load(_patch(self._base, side)) if scale > 1 else None
-        path = self._folder / self._base.file_name()
-        return Pair(self._open(path), patch, scale, _OPTIONS.places, 1)
+        low, choose = self._load(self._base), self._load(replace(self._base, part="choose"))
+        return Pair(low, choose, None, side // LOW_RESOLUTION, _OPTIONS.places, 1)
 
     def coarse(self) -> Callable[[], object]:
         """The coarse network alone."""
@@ -279,7 +277,9 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
         for cover in COVERS:
             shown = scene(side, TOKENS * cover // 100)
             square = Square(shown.photo, shown.hole, pair.scale)
-            calls: dict[str, Callable[[], object]] = {"patches": partial(fill, pair, square)}
+            calls: dict[str, Callable[[], object]] = {
+                "patches": partial(pair.fill, square, THREADS)
+            }
             if cover == COVER:
                 calls |= {"coarse": coarse} | load.wholes(side, shown)
             # The slow ones apart, in turn with what they are compared with: they empty every cache.
@@ -291,6 +291,18 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
             tokens = int(shown.hole.sum()) * TOKENS // side**2
             points.append({"cover": cover, "tokens": tokens, "ms": times, "stages": parts})
     return points
+
+
+def _covers(side: int, folder: Path, name: str, repeats: int) -> dict[str, float]:
+    """Milliseconds of a pair at one side, by the hole's percent of all tokens, in turn."""
+    with _Loader(folder, RUNTIMES[name]) as load:
+        pair = load.pair(side)
+        calls: dict[str, Callable[[], object]] = {}
+        for cover in COVERS:
+            shown = scene(side, TOKENS * cover // 100)
+            square = Square(shown.photo, shown.hole, pair.scale)
+            calls[str(cover)] = partial(pair.fill, square, THREADS)
+        return _turn_about(calls, 3 * repeats)
 
 
 def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float]:
@@ -305,20 +317,18 @@ def _sides(_side: int, folder: Path, name: str, repeats: int) -> dict[str, float
         calls: dict[str, Callable[[], object]] = {"coarse": load.coarse()}
         for label, (side, tokens) in holes.items():
             shown, pair = scene(side, tokens), load.pair(side)
-            calls[label] = partial(fill, pair, Square(shown.photo, shown.hole, pair.scale))
+            calls[label] = partial(pair.fill, Square(shown.photo, shown.hole, pair.scale), THREADS)
         return _turn_about(calls, 3 * repeats)
 
 
 def _stages(pair: Pair, square: Square, repeats: int) -> dict[str, float]:
-    """Milliseconds: shrinking, the low program and all at full resolution (the rest)."""
-    from rethined_export.recipes.rethined import caller as runtime
-
-    image, mask = square.shrink()
-    choice = runtime.choose(pair, image, mask)
+    """Milliseconds: shrinking, the two programs, and all at full resolution."""
+    image, mask = square.shrink(threads=THREADS)
+    choice = pair.look(image, mask)
     calls: dict[str, Callable[[], object]] = {
-        "shrink": square.shrink,
-        "low": lambda: runtime.choose(pair, image, mask),
-        "high": lambda: runtime.complete(pair, square, choice),
+        "shrink": partial(square.shrink, threads=THREADS),
+        "low": partial(pair.look, image, mask),
+        "high": partial(square.fill, choice, THREADS),
     }
     return _turn_about(calls, repeats)
 
@@ -330,7 +340,7 @@ def _memory(side: int, folder: Path, name: str, _repeats: int) -> dict[str, floa
     before = peak_rss_bytes()
     with _Loader(folder, runtime) as load:
         pair, shown = load.pair(side), scene(side, TOKENS * COVER // 100)
-        fill(pair, Square(shown.photo, shown.hole, pair.scale))
+        pair.fill(Square(shown.photo, shown.hole, pair.scale), THREADS)
     return {"peak_bytes": peak_rss_bytes(), "libraries_bytes": before}
 
 
@@ -338,6 +348,7 @@ _MEASUREMENTS: dict[str, Callable[[int, Path, str, int], Any]] = {
     "machine": _machine,
     "times": _times,
     "sides": _sides,
+    "covers": _covers,
     "memory": _memory,
 }
 
@@ -380,6 +391,24 @@ def _ratios(points: list[dict[str, Any]], together: dict[str, Any]) -> dict[str,
     if together:
         onnx = found["ratio_4096_over_1024_same_pixels_onnx"]
         found["ratio_4096_over_1024_same_pixels"] = onnx
+    return found
+
+
+def _of_pairs(
+    points: list[dict[str, Any]], covers: dict[str, dict[str, float]]
+) -> dict[str, float]:
+    """What a pair takes around its network, and what larger holes cost it; in ONNX Runtime."""
+    found: dict[str, float] = {}
+    for name, short in RUNTIMES.items():
+        ending = "" if short == "onnx" else f"_{short}"
+        for point in points:
+            if point["runtime"] == name and point["stages"] and point["side"] in (4096, 8192):
+                around = point["stages"]["shrink"] + point["stages"]["high"]
+                found[f"around_network_{point['side']}_ms{ending}"] = around
+        for cover in (25, 50, 100):
+            if name in covers:
+                ratio = covers[name][str(cover)] / covers[name][str(COVER)]
+                found[f"pair_{cover}_over_{COVER}_2048{ending}"] = ratio
     return found
 
 
@@ -426,8 +455,8 @@ def report(figures: dict[str, Any]) -> str:
         "# Cost against image and hole",
         "",
         f"Made by `make bench-scaling` on {figures['date']}; {figures['machine']}; mobile preset, "
-        "shipped weights, k = 1, budget 10 %; medians, ms. A shared machine: read ratios. "
-        "`patches` is the split pair with everything its caller does, from an 8-bit photo to the "
+        "shipped weights, k = 1; medians, ms. A shared machine: read ratios. "
+        "`patches` is the split pair with librethined, from an 8-bit photo to the "
         "pasted result; the others are whole programs on images already made floats: `gather` and "
         "`dense` rewritten, `naive` the reference as torch exports it.",
         "",
@@ -455,6 +484,8 @@ def report(figures: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| ratio | measured |", "|---|---|"]
     lines += [f"| {k[6:]} | {v:.2f} |" for k, v in figures.items() if k.startswith("ratio_")]
+    own = ("around_network_", "pair_")
+    lines += [f"| {k} | {v:.2f} |" for k, v in figures.items() if k.startswith(own)]
     lines += ["", "Cost law of `patches`, fitted to all its points above 512:", ""]
     for name, law in figures["law"].items():
         lines.append(

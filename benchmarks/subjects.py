@@ -64,6 +64,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
     """
     with deployed(artifact, threads) as made:
         photo, hole = noise_photo(made.spec.options.window)
+        hole = in_middle(hole, made.spec.options.middle)
         if not made.spec.recipe.fills_photos(made.spec.options):
             order = plane_order(made.spec.target)
             yield lambda: whole(made.runner, photo, hole, order)
@@ -72,19 +73,17 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
 
 
 def _in_place(made: Deployed, photo: npt.NDArray[np.uint8], hole: npt.NDArray[np.bool_]) -> Parts:
-    """Fill the hole of a photo where it lies; the first program's runs count as inference."""
-    first = next(iter(made.programs))
-    watched = _Watched(made.programs[first])
-    fill = replace(made, programs={**made.programs, first: watched}).photo_caller
+    """Fill the hole of a photo where it lies; from the first program's run on to the last's ends
+    inference."""
+    watched = {part: _Watched(program) for part, program in made.programs.items()}
+    fill = replace(made, programs=watched).photo_caller
     assert fill is not None
     begun = perf_counter()
     fill(photo, hole, 0, 0)
     done = perf_counter()
-    return Parts(
-        1e3 * (watched.begun - begun),
-        1e3 * (watched.ended - watched.begun),
-        1e3 * (done - watched.ended),
-    )
+    first = min(program.begun for program in watched.values())
+    last = max(program.ended for program in watched.values())
+    return Parts(1e3 * (first - begun), 1e3 * (last - first), 1e3 * (done - last))
 
 
 def plane_order(target: str) -> Literal["C", "K"]:
@@ -121,6 +120,17 @@ def paste(
     filled = photo.copy()
     filled[hole] = np.rint(np.clip(output[hole], 0, 1) * np.float32(255))
     return filled
+
+
+def in_middle(hole: npt.NDArray[np.bool_], side: int | None) -> npt.NDArray[np.bool_]:
+    """What of a hole ``[H, W]`` lies in the square of a side in its middle; None: all of it."""
+    if side is None:
+        return hole
+    rows, columns = ((length - side) // 2 for length in hole.shape)
+    part = np.zeros_like(hole)
+    middle = (slice(rows, rows + side), slice(columns, columns + side))
+    part[middle] = hole[middle]
+    return part
 
 
 def noise_photo(

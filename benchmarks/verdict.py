@@ -9,6 +9,8 @@ Provenance = Literal["on-device", "emulated", "host"]
 MEETS, OVER, NOT_KNOWN = "meets the budget", "over the budget", "not known"
 #: Instructions a cycle that vector code reaches on one core, from waiting for memory to full width.
 _PER_CYCLE = (1.0, 3.0)
+#: How a fill came about that no run made as a whole.
+SUMMED = "summed from parts timed one after the other"
 #: A figure that something is wrong with decides nothing within this share of the budget.
 _NEAR = 0.2
 
@@ -68,6 +70,18 @@ def judge_inference(low: float, high: float, budget_ms: float, *, unsteady: bool
     if high > budget_ms * (1 - _NEAR):
         return Verdict(NOT_KNOWN, reason)
     return Verdict(MEETS, reason)
+
+
+def judge_summed(low: float, high: float, budget_ms: float) -> Verdict:
+    """Compare whole fills with the budget whose parts were timed one after the other.
+
+    Args:
+        low, high: between which milliseconds the statistic lies.
+    """
+    reason = f"between {low:.1f} and {high:.1f} ms, {SUMMED}"
+    if low > budget_ms:
+        return Verdict(OVER, reason)
+    return Verdict(MEETS if high <= budget_ms else NOT_KNOWN, reason)
 
 
 def band(instructions: int, profile: Profile) -> tuple[float, float] | None:

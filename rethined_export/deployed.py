@@ -22,10 +22,12 @@ class Deployed:
 
     Attributes:
         programs: by part.
+        threads: that they were loaded for, and that their caller uses.
     """
 
     spec: ExportSpec
     programs: Mapping[str, Runner]
+    threads: int
 
     @property
     def runner(self) -> Runner:
@@ -35,7 +37,7 @@ class Deployed:
     @property
     def photo_caller(self) -> FillPhoto | None:
         """What fills a photo in place at its own resolution, where the model can."""
-        return self.spec.recipe.photo_caller(self.spec.options, self.programs)
+        return self.spec.recipe.photo_caller(self.spec.options, self.programs, self.threads)
 
 
 def embedded_spec(artifact: Path) -> ExportSpec:
@@ -69,15 +71,19 @@ def deployed(artifact: Path, threads: int) -> Iterator[Deployed]:
         UserError: it is not the first program, or another is not beside it.
     """
     spec = embedded_spec(artifact)
-    paths = _partners(artifact, spec)
+    paths = partners(artifact, spec)
     target = converter(target_of(artifact))
     with ExitStack() as stack:
         programs = {p: stack.enter_context(target.load(path, threads)) for p, path in paths.items()}
-        yield Deployed(spec, programs)
+        yield Deployed(spec, programs, threads)
 
 
-def _partners(artifact: Path, spec: ExportSpec) -> dict[str, Path]:
-    """The file of each part."""
+def partners(artifact: Path, spec: ExportSpec) -> dict[str, Path]:
+    """The file of each part, the first being an artifact.
+
+    Raises:
+        UserError: it is not the first, or another is not beside it.
+    """
     first, *others = spec.parts
     if spec.part != first:
         raise UserError(f"{artifact} is the {spec.part} program of several; give the {first} one")
@@ -102,4 +108,4 @@ def in_torch(spec: ExportSpec, threads: int) -> Deployed:
     torch.set_num_threads(threads)
     recipe, model = spec.recipe, load_reference(spec).model
     programs = {p: TorchRunner(recipe.program(spec.options, model, p)) for p in spec.parts}
-    return Deployed(spec, programs)
+    return Deployed(spec, programs, threads)

@@ -21,7 +21,7 @@ from rethined_export.spec import load_reference
 
 #: What an artifact may weigh, over its weights in fp32: large constants would show here.
 SIZE_RATIO = 1.15
-#: What the patch half of a pair may weigh: it holds no weights.
+#: What the patch program of a pair may weigh: it holds no weights.
 PATCH_BYTES = 500_000
 #: What converters write for operators that no delegate takes or that a rewrite should have removed.
 UNWANTED = {
@@ -34,7 +34,8 @@ CASES = [
     "--hr 512 --variant published",
     "--hr 2048",
     "--hr 512 --upscale patches",
-    "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS --least-mass 0%",
+    "--hr 1024 --upscale patches --split --patch-program --top-k 4 --checkpoint WEIGHTS "
+    "--least-mass 0%",
 ]
 SLOW_CASES = [
     "--hr 512",
@@ -73,7 +74,8 @@ def made(
         for name, target in TARGETS.items()
         for path in sorted(folder.glob(f"*{target.suffix}"))
     ]
-    assert len(found) == len(TARGETS) * (2 if "--split" in request.param else 1)
+    parts = 1 + ("--split" in options) + ("--patch-program" in options)
+    assert len(found) == len(TARGETS) * parts
     return found
 
 

@@ -1,8 +1,9 @@
 """Runs on a Linux board, under its own Python: times one artifact, and keeps its outputs.
 
-Called in a folder that holds this file, ``timing.py``, ``photo.npz`` (``photo`` ``[S, S, 3]``
-uint8, ``hole`` ``[S, S]`` bool) and ``inputs.npz`` in the artifact's own layouts; with the
-artifact, the target, the threads, the runs before those that count and the runs that do (``-``:
+Called in a folder that holds this file, ``timing.py``, ``inputs.npz`` in the artifact's own layouts
+and, for a whole artifact, ``photo.npz`` (``photo`` ``[S, S, 3]`` uint8, ``hole`` ``[S, S]`` bool);
+one of several programs is timed by itself, without a photo. Called with the artifact,
+the target, the threads, the runs before those that count and the runs that do (``-``:
 as ``timing`` has it). Leaves ``result.json``, times in milliseconds, and ``outputs.npz``.
 
 Clocks are monotonic: a board without a battery sets its time of day when it finds a server.
@@ -30,11 +31,13 @@ def main(artifact: str, target: str, threads: int, warm_up: int | None, runs: in
     begun = perf_counter()
     run, runtime = (_onnx if target == "onnx" else _tflite)(artifact, threads)
     load = 1e3 * (perf_counter() - begun)
-    with np.load("photo.npz") as stored:
-        photo, hole = stored["photo"], stored["hole"]
-
-    def fill() -> Parts:
-        return _fill(run, photo, hole, nhwc=target == "tflite")
+    with np.load("inputs.npz") as stored:
+        inputs = dict(stored)
+    fill = (
+        _filling(run, nhwc=target == "tflite")
+        if Path("photo.npz").exists()
+        else _alone(run, inputs)
+    )
 
     first = sum(fill())
     warmed = 1 + timing.warm_up(lambda: sum(fill()), warm_up)
@@ -42,9 +45,7 @@ def main(artifact: str, target: str, threads: int, warm_up: int | None, runs: in
     parts: list[Parts] = []
     while not timing.enough(len(parts), begun, runs):
         parts.append(fill())
-    with np.load("inputs.npz") as inputs:
-        outputs = run(dict(inputs))
-    np.savez("outputs.npz", **outputs)
+    np.savez("outputs.npz", **run(inputs))
     result = {
         "runtime": runtime,
         "load": load,
@@ -54,6 +55,23 @@ def main(artifact: str, target: str, threads: int, warm_up: int | None, runs: in
         **{name: [part[place] for part in parts] for place, name in enumerate(_PARTS)},
     }
     Path("result.json").write_text(json.dumps(result))
+
+
+def _filling(run: Callable[[Arrays], Arrays], nhwc: bool) -> Callable[[], Parts]:
+    with np.load("photo.npz") as stored:
+        photo, hole = stored["photo"], stored["hole"]
+    return lambda: _fill(run, photo, hole, nhwc)
+
+
+def _alone(run: Callable[[Arrays], Arrays], inputs: Arrays) -> Callable[[], Parts]:
+    """Times of a program by itself."""
+
+    def once() -> Parts:
+        begun = perf_counter()
+        run(inputs)
+        return 0.0, 1e3 * (perf_counter() - begun), 0.0
+
+    return once
 
 
 def _fill(run: Callable[[Arrays], Arrays], photo: Any, hole: Any, nhwc: bool) -> Parts:

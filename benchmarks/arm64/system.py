@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,7 +47,7 @@ _FILES = {
     "sys/devices/system/cpu/online": "0\n",
 }
 #: The core that is emulated, and that /proc/cpuinfo above describes.
-CORE = "cortex-a76"
+CORE, MACHINE = "cortex-a76", "aarch64"
 Tell = Callable[[str], None]
 
 
@@ -64,16 +64,35 @@ class System:
 
     def command(self, script: Path, arguments: Sequence[str], counts: Path) -> list[str]:
         """The command that runs a script in the guest and counts into a file."""
+        settings = {
+            "PYTHONHOME": str(self.root / "guest/usr"),
+            "PYTHONPATH": str(self.root / "wheels"),
+            "PYTHONHASHSEED": "0",  # of the interpreter's own instructions, which count too
+        }
+        return self.executed([str(self.python), str(script), *arguments], counts, settings)
+
+    def executed(
+        self,
+        program: Sequence[str],
+        counts: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """The command that runs a guest's program and counts into a file.
+
+        Args:
+            settings: of the guest's environment.
+        """
         guest = self.root / "guest"
         return [
             str(self.root / "emulator/usr/bin/qemu-aarch64"),
             *("-L", str(guest), "-cpu", CORE),
             *("-plugin", f"{self.root / 'count.so'},out={counts}"),
-            *("-E", f"PYTHONHOME={guest / 'usr'}", "-E", f"PYTHONPATH={self.root / 'wheels'}"),
-            *("-E", "PYTHONHASHSEED=0"),  # of the interpreter's own instructions, which count too
-            str(self.python),
-            str(script),
-            *arguments,
+            *(
+                word
+                for name, value in (settings or {}).items()
+                for word in ("-E", f"{name}={value}")
+            ),
+            *program,
         ]
 
     def environment(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
-// Fills 8-bit photos with one artifact, at the server's word: each answer is the next request.
+// Fills photos with an artifact, or a pair, at the server's word: each answer is the next request.
 
+import { pair } from "/pair.js";
 import * as runtimes from "/runtimes.js";
 
 const milliseconds = () => performance.now();
@@ -13,8 +14,8 @@ async function turn(answer) {
   return (await fetch("/turn", { method: "POST", body: answer })).text();
 }
 
-// One fill: times of its parts, the network's output, and the filled photo.
-async function fill(run, { photo, hole }, target) {
+// One fill by a whole artifact: times of its parts, the network's output, and the filled photo.
+async function fill(run, { photo, hole }, target, shapes) {
   const pixels = hole.length;
   // How far apart channels and pixels lie in the artifact's images: NHWC in TFLite, else NCHW.
   const [channel, pixel] = target === "tflite" ? [1, 3] : [pixels, 1];
@@ -25,7 +26,10 @@ async function fill(run, { photo, hole }, target) {
   }
   const mask = new Float32Array(hole);
   const ready = milliseconds();
-  const output = await run(image, mask);
+  const { output } = await run({
+    image: { data: image, dims: shapes.image },
+    mask: { data: mask, dims: shapes.mask },
+  });
   const ran = milliseconds();
   const filled = new Uint8ClampedArray(photo); // which clamps, and rounds half to even
   for (let i = 0; i < pixels; i++) {
@@ -35,26 +39,45 @@ async function fill(run, { photo, hole }, target) {
     }
   }
   const done = milliseconds();
-  return { parts: [ready - begun, ran - ready, done - ran], output, filled };
+  return { parts: [ready - begun, ran - ready, done - ran], answer: new Blob([output, filled]) };
 }
 
 async function main() {
   // An answer without end: that it breaks off tells the server of this page's.
   fetch("/alive").then((answer) => answer.text());
   if (!crossOriginIsolated) throw new Error("the page is not isolated, so threads are not allowed");
-  const { target, window, threads } = await (await fetch("/job")).json();
+  const { target, shapes, threads, settings } = await (await fetch("/job")).json();
   const begun = milliseconds();
-  const run = await runtimes[target](await bytes("/artifact"), window, threads);
+  const programs = {};
+  for (const name of Object.keys(shapes)) {
+    programs[name] = await runtimes[target](await bytes(`/programs/${name}`), threads);
+  }
+  const filling = settings
+    ? await paired(programs, shapes, settings)
+    : (scene) => fill(programs.whole, scene, target, shapes.whole);
   const load = milliseconds() - begun;
   const scenes = {};
   for (const name of ["noise", "photo"]) {
-    scenes[name] = { photo: await bytes(`/${name}/photo`), hole: await bytes(`/${name}/hole`) };
+    const photo = await bytes(`/${name}/photo`);
+    // What a pair is compared by is a photo of floats.
+    const floats = settings && name === "photo";
+    const pixels = floats ? new Float32Array(photo.buffer) : photo;
+    scenes[name] = { photo: pixels, hole: await bytes(`/${name}/hole`) };
   }
   let scene = await turn(JSON.stringify({ load, agent: navigator.userAgent }));
   for (;;) {
-    const { parts, output, filled } = await fill(run, scenes[scene], target);
-    scene = await turn(scene === "noise" ? JSON.stringify(parts) : new Blob([output, filled]));
+    const { parts, answer } = await filling(scenes[scene]);
+    scene = await turn(scene === "noise" ? JSON.stringify(parts) : answer);
   }
+}
+
+// The same by a pair; its answer is the filled photo alone.
+async function paired(programs, shapes, settings) {
+  const run = await pair(programs, shapes, settings);
+  return async ({ photo, hole }) => {
+    const { parts, filled } = await run(photo, hole);
+    return { parts, answer: new Blob([filled]) };
+  };
 }
 
 function failed(error) {

@@ -1,38 +1,39 @@
-// Each loads an artifact from its bytes and gives a function of image and mask, in the artifact's
-// own layouts, to its output. What such a call copies in and out counts as inference, as it does on
-// other devices.
+// Each loads a program from its bytes and gives a function of its inputs, by name with data and
+// dims in the program's own layouts, to its outputs' data by name. What such a call copies in and
+// out counts as inference, as it does on other devices.
 
-export async function onnx(bytes, [height, width], threads) {
+export async function onnx(bytes, threads) {
   const ort = await import("onnxruntime-web");
   ort.env.wasm.wasmPaths = "/packages/onnxruntime-web/dist/";
   ort.env.wasm.numThreads = threads;
   const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-  return async (image, mask) => {
-    const { output } = await session.run({
-      image: new ort.Tensor(image, [1, 3, height, width]),
-      mask: new ort.Tensor(mask, [1, 1, height, width]),
-    });
-    return output.data;
+  return async (inputs) => {
+    const tensors = mapped(inputs, ({ data, dims }) => new ort.Tensor(data, dims));
+    return mapped(await session.run(tensors), (tensor) => tensor.data);
   };
 }
 
-export async function tflite(bytes, [height, width], threads) {
+let started; // LiteRT is loaded once, however many programs there are
+
+export async function tflite(bytes, threads) {
   const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core");
-  await loadLiteRt("/packages/@litertjs/core/wasm/", { threads: true });
+  started ??= loadLiteRt("/packages/@litertjs/core/wasm/", { threads: true });
+  await started;
   const model = await loadAndCompile(bytes, {
     accelerator: "wasm",
     cpuOptions: { numThreads: threads },
   });
-  return async (image, mask) => {
-    const inputs = {
-      image: new Tensor(image, [1, height, width, 3]),
-      mask: new Tensor(mask, [1, height, width, 1]),
-    };
-    const outputs = await model.run(inputs);
-    const output = outputs.output.toTypedArray();
-    for (const tensor of [...Object.values(inputs), ...Object.values(outputs)]) {
+  return async (inputs) => {
+    const tensors = mapped(inputs, ({ data, dims }) => new Tensor(data, dims));
+    const outputs = await model.run(tensors);
+    const made = mapped(outputs, (tensor) => tensor.toTypedArray());
+    for (const tensor of [...Object.values(tensors), ...Object.values(outputs)]) {
       tensor.delete(); // they lie outside what the browser collects
     }
-    return output;
+    return made;
   };
+}
+
+function mapped(values, change) {
+  return Object.fromEntries(Object.entries(values).map(([name, one]) => [name, change(one)]));
 }

@@ -3,9 +3,10 @@
 import json
 import queue
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from rethined_export.errors import ParityError, UnavailableError
 from rethined_export.jobs.parent import last_line
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("page.js", "pair.js", "runtimes.js")
 _POLL_S = 0.2
 
 
@@ -60,6 +62,17 @@ class Tab:
             raise ParityError("the photo that the page fills does not show the page's own output")
         return float(np.abs(output - own).max())
 
+    def difference_of_pair(self, own: Pixels) -> float:
+        """Fill the photo of floats: its largest absolute difference from this machine's own.
+
+        Raises:
+            ArtifactError: it has another size.
+        """
+        made = self._ask("photo")
+        if len(made) != own.nbytes:
+            raise ArtifactError(f"{len(made)} bytes came from the browser, not {own.nbytes}")
+        return float(np.abs(np.frombuffer(made, np.float32).reshape(own.shape) - own).max())
+
     def peak_rss_bytes(self) -> int:
         """Of the page's process."""
         return peak_rss_bytes(self._process)
@@ -88,30 +101,23 @@ class Tab:
 
 @contextmanager
 def opened(
-    artifact: Path, target: str, scenes: dict[str, Scene], threads: int, folder: Path
+    job: Mapping[str, Any], content: Mapping[str, Path | bytes], folder: Path
 ) -> Iterator[Tab]:
-    """A page with a whole artifact.
+    """A page with an artifact, or with several programs.
 
     Args:
-        scenes: ``noise`` to time, ``photo`` to compare.
+        job: ``target``, ``threads``, ``shapes`` of the inputs of each program and, for several,
+            the caller's ``settings``.
+        content: by path, ``/programs/NAME`` and of the scenes ``noise``, to time, and ``photo``, to
+            compare, ``/NAME/photo`` and ``/NAME/hole``.
         folder: empty; the browser's files go there.
 
     Raises:
         ArtifactError: the runtime cannot load or run it.
         UnavailableError: the browser does not start, or dies.
     """
-    job = {"target": target, "window": scenes["noise"].hole.shape, "threads": threads}
-    content: dict[str, Path | bytes] = {
-        "/": _HERE / "page.html",
-        "/page.js": _HERE / "page.js",
-        "/runtimes.js": _HERE / "runtimes.js",
-        "/artifact": artifact,
-        "/job": json.dumps(job).encode(),
-    }
-    for name in packages.FILES:
-        content[f"/packages/{name}"] = packages.location() / name
-    for name, scene in scenes.items():
-        content[f"/{name}/photo"] = scene.photo.tobytes()
-        content[f"/{name}/hole"] = scene.hole.tobytes()
-    with served(content) as site, chromium(site.address, folder) as process:
+    page: dict[str, Path | bytes] = {f"/{name}": _HERE / name for name in _SCRIPTS}
+    page |= {"/": _HERE / "page.html", "/job": json.dumps(job).encode()}
+    page |= {f"/packages/{name}": packages.location() / name for name in packages.FILES}
+    with served({**page, **content}) as site, chromium(site.address, folder) as process:
         yield Tab(site, process, folder / "log")

@@ -77,7 +77,7 @@ class Operators:
 
 
 def profile(artifact: Path, threads: int) -> Operators:
-    """Run an artifact, or half of a pair, with its runtime's own profiler.
+    """Run an artifact, or one of several programs, with its runtime's own profiler.
 
     Raises:
         ArtifactError: it cannot be run, or the runtime says nothing of its operators.

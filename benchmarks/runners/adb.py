@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from rethined_export.benchmarks.adb.job import run_here
 from rethined_export.benchmarks.adb.lease import leased
 from rethined_export.benchmarks.adb.state import DeviceState, cores, moment
 from rethined_export.benchmarks.profiles import Profile
+from rethined_export.benchmarks.runners.apart import joined, read_filled, read_timer
 from rethined_export.benchmarks.runners.types import Measured, Plan, ToolRun
 from rethined_export.benchmarks.sample import difference, sample
 from rethined_export.benchmarks.subjects import noise_photo
@@ -35,10 +36,12 @@ GUEST = Path(adb.__file__).with_name("guest.py")
 _MODULES = {"onnx": "numpy, onnxruntime", "tflite": "numpy, ai_edge_litert"}
 #: A small board takes its time to load a runtime.
 _PATIENCE_S = 120.0
+#: Runs of a timer that do not count, where the user asks for no number of them.
+_WARM_UP = 5
 
 
 class AdbRunner:
-    """Runs whole artifacts on the attached device of a profile, one after the other."""
+    """Runs artifacts on the attached device of a profile, one after the other."""
 
     provenance: Provenance = "on-device"
 
@@ -67,8 +70,11 @@ class AdbRunner:
     def run(self, artifact: Path, plan: Plan, tell: Callable[[str], None]) -> Measured | ToolRun:
         """Run an artifact here, then time it on the device, and compare where outputs can be had.
 
+        A pair's programs are timed by themselves, and what librethined does by a program of its
+        own, which needs nothing on the device.
+
         Raises:
-            UserError: half of a pair, or no space on the device.
+            UserError: not the first of several programs, or no space on the device.
             UnavailableError: the device went away, or nothing can run the artifact on it.
             JobError: the artifact cannot be run, or takes too long.
         """
@@ -76,17 +82,60 @@ class AdbRunner:
         tool = self._tool(target, plan)
         with tempfile.TemporaryDirectory(prefix="rethined-") as name:
             folder = Path(name)
-            run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
+            told = run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("running on the device")
-            self._device.empty()
             before = moment(self._device)
-            if tool is None:
-                made: Measured | ToolRun = _run_python(self._device, artifact, target, plan, folder)
+            if told:
+                made = self._run_apart(told, tool, target, plan, folder)
             else:
-                run = tools.run_litert if target == "tflite" else tools.run_onnx
-                made = run(self._device, tool, artifact, plan, folder)
+                made = self._run_program(artifact, tool, target, plan, folder)
             after = moment(self._device)
         return replace(made, device=DeviceState(self._cores, self._governors, before, after))
+
+    def _run_program(
+        self, artifact: Path, tool: Path | None, target: str, plan: Plan, folder: Path
+    ) -> Measured | ToolRun:
+        """Time one program on the inputs in a folder."""
+        self._device.empty()
+        if tool is None:
+            return _run_python(self._device, artifact, target, plan, folder)
+        run = tools.run_litert if target == "tflite" else tools.run_onnx
+        return run(self._device, tool, artifact, plan, folder)
+
+    def _run_apart(
+        self, told: dict[str, Any], tool: Path | None, target: str, plan: Plan, folder: Path
+    ) -> Measured | ToolRun:
+        """Time each of several programs, then what runs beside them, and join them to a fill."""
+        made = {
+            name: self._run_program(Path(part["path"]), tool, target, plan, folder / name)
+            for name, part in told["parts"].items()
+        }
+        machine = self._device.shell("uname", "-m").out.strip()
+        if machine not in told["timers"]:
+            raise UnavailableError(
+                f"{self._device.serial} is {machine}; pairs are timed on "
+                f"{' and '.join(sorted(told['timers']))}"
+            )
+        timer = Path(told["timers"][machine])
+        warm_up = _WARM_UP if plan.warm_up is None else plan.warm_up
+        runs = timing.RUNS if plan.runs is None else plan.runs
+        self._run_timer(timer, folder / "photo", told["settings"]["photo"], plan.threads, 0, 1)
+        self._device.pull("filled.raw", folder / "filled.raw")
+        difference = read_filled(folder / "filled.raw", folder / "photo")
+        noise = folder / "noise", told["settings"]["noise"]
+        said = self._run_timer(timer, *noise, plan.threads, warm_up, runs)
+        counts = {name: part["runs"] for name, part in told["parts"].items()}
+        return joined(made, counts, *read_timer(said, runs), difference)
+
+    def _run_timer(
+        self, timer: Path, place: Path, settings: list[str], threads: int, warm_up: int, runs: int
+    ) -> str:
+        """What the timer prints of the files in a folder."""
+        self._device.empty()
+        for file in place.glob("*.raw"):
+            self._device.push(file, file.name)
+        command = [self._device.push(timer, "rethined-time"), *settings]
+        return run_here(self._device, [*command, str(threads), str(warm_up), str(runs)]).out
 
     def _tool(self, target: str, plan: Plan) -> Path | None:
         """The user's tool, or None where Python does; one that is only kept comes after Python."""
@@ -106,13 +155,15 @@ class AdbRunner:
 
 
 def _run_python(device: Device, artifact: Path, target: str, plan: Plan, folder: Path) -> Measured:
-    """Time whole fills by the board's own Python."""
-    with np.load(folder / "inputs.npz") as inputs:
+    """Time whole fills, or one of several programs, by the board's own Python."""
+    with np.load(folder / "own.npz") as own, np.load(folder / "inputs.npz") as inputs:
+        whole = "output" in own
         window = Window(*inputs["mask"].squeeze().shape)
-    photo, hole = noise_photo(window)
-    np.savez(folder / "photo.npz", photo=photo, hole=hole)
-    for name in ("inputs.npz", "photo.npz"):
-        device.push(folder / name, name)
+    if whole:
+        photo, hole = noise_photo(window)
+        np.savez(folder / "photo.npz", photo=photo, hole=hole)
+        device.push(folder / "photo.npz", "photo.npz")
+    device.push(folder / "inputs.npz", "inputs.npz")
     device.push(Path(timing.__file__), "timing.py")
     guest = device.push(GUEST, "guest.py")
     there = device.push(artifact, f"artifact.{target}")

@@ -11,6 +11,7 @@ from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless, ToolRun
 from rethined_export.benchmarks.sample import sample
 from rethined_export.benchmarks.verdict import Provenance
+from rethined_export.errors import UserError
 from rethined_export.jobs.parent import run_job
 
 
@@ -35,10 +36,14 @@ class AppleRunner(Stateless):
         On an attached device inference alone is timed, by Core ML there.
 
         Raises:
-            JobError: half of a pair; it cannot be loaded or run; the device is gone.
+            UserError: it is one of several programs.
+            JobError: it cannot be loaded or run; the device is gone.
         """
         with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-            run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
+            if run_job(sample, {"artifact": str(artifact), "folder": folder}, tell):
+                raise UserError(
+                    f"{artifact} is one of several; Apple's devices run whole artifacts"
+                )
             job = {
                 "artifact": str(artifact),
                 "folder": folder,

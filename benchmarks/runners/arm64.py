@@ -8,9 +8,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from rethined_export.benchmarks.arm64.system import CORE, System, missing, system
+import numpy as np
+
+from rethined_export.benchmarks.arm64.system import CORE, MACHINE, System, missing, system
 from rethined_export.benchmarks.profiles import Profile
+from rethined_export.benchmarks.runners.apart import read_filled
 from rethined_export.benchmarks.runners.types import Counted, Plan, Stateless
 from rethined_export.benchmarks.sample import difference, sample
 from rethined_export.benchmarks.subjects import RUNTIMES
@@ -25,7 +29,7 @@ _TIME_LIMIT_S = 900.0
 
 
 class Arm64Runner(Stateless):
-    """Runs whole artifacts in the emulator, one after the other, on a photo."""
+    """Runs artifacts in the emulator, one after the other, on a photo."""
 
     provenance: Provenance = "emulated"
 
@@ -38,17 +42,43 @@ class Arm64Runner(Stateless):
         """Run an artifact natively and in the emulator, compare, and count instructions.
 
         Raises:
-            UserError: half of a pair.
+            UserError: not the first of several programs.
             UnavailableError: the emulator is not built.
             JobError: the artifact cannot be run, or takes too long.
         """
         emulated, target = system(), target_of(artifact)
         with tempfile.TemporaryDirectory(prefix="rethined-") as name:
             folder = Path(name)
-            run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
+            told = run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("emulating")
+            if told:
+                return _apart(emulated, told, folder, target)
             instructions = emulate(emulated, folder, artifact, target)
             return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference(folder))
+
+
+def _apart(emulated: System, told: dict[str, Any], folder: Path, target: str) -> Counted:
+    """Instructions of a fill: of each of its programs, and of what runs beside them."""
+    instructions, differences = 0, []
+    for name, part in told["parts"].items():
+        counted = emulate(emulated, folder / name, Path(part["path"]), target)
+        instructions += part["runs"] * counted
+        differences.append(difference(folder / name))
+    timer = Path(told["timers"][MACHINE])
+    _emulate_timer(emulated, timer, folder / "photo", told["settings"]["photo"])
+    differences.append(read_filled(folder / "photo" / "filled.raw", folder / "photo"))
+    instructions += _emulate_timer(emulated, timer, folder / "noise", told["settings"]["noise"])
+    runtime = f"{RUNTIMES[target]}, librethined on {CORE}"
+    return Counted(runtime, instructions, float(np.max(differences)))
+
+
+def _emulate_timer(emulated: System, timer: Path, place: Path, settings: list[str]) -> int:
+    """Instructions of one run on the files in a folder, before and after the programs."""
+    counts = place / "counts"
+    command = emulated.executed([str(timer), *settings, "1", "0", "1"], counts)
+    _run(emulated, command, place)
+    first, second, third, fourth = (int(line) for line in counts.read_text().split())
+    return second - first + fourth - third
 
 
 def emulate(emulated: System, folder: Path, artifact: Path, target: str) -> int:
@@ -65,10 +95,17 @@ def emulate(emulated: System, folder: Path, artifact: Path, target: str) -> int:
     """
     counts = folder / "counts"
     arguments = [str(folder), str(artifact), target, str(_RUNS)]
-    command = emulated.command(GUEST, arguments, counts)
+    _run(emulated, emulated.command(GUEST, arguments, counts), folder)
+    *_, before, after = (int(line) for line in counts.read_text().split())
+    return after - before
+
+
+def _run(emulated: System, command: list[str], place: Path) -> None:
+    """Run something in the emulator, in a folder."""
     try:
         done = subprocess.run(
             command,
+            cwd=place,
             env=emulated.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -81,5 +118,3 @@ def emulate(emulated: System, folder: Path, artifact: Path, target: str) -> int:
     if done.returncode:
         last = last_line(done.stderr)
         raise JobError(f"the emulated run ended with {done.returncode}: {last[:300]}", 1)
-    *_, before, after = (int(line) for line in counts.read_text().split())
-    return after - before

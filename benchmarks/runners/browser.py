@@ -1,4 +1,4 @@
-"""This machine's browser: whole artifacts in onnxruntime-web or LiteRT.js."""
+"""This machine's browser: artifacts in onnxruntime-web or LiteRT.js."""
 
 import re
 import tempfile
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rethined_export.benchmarks.browser import chromium, packages
-from rethined_export.benchmarks.browser.job import measure_in_browser
+from rethined_export.benchmarks.browser.job import measure_apart_in_browser, measure_in_browser
 from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.types import Measured, Plan, Stateless
 from rethined_export.benchmarks.sample import sample
@@ -39,21 +39,27 @@ class BrowserRunner(Stateless):
         """Measure one artifact, and compare its output on a photo with this machine's own.
 
         Raises:
-            JobError: half of a pair; it cannot be loaded or run, or hangs; its output differs; the
-                browser dies.
+            JobError: not the first of several programs; it cannot be loaded or run, or
+                hangs; its output differs; the browser dies.
         """
         with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-            run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
-            job = {
-                "artifact": str(artifact),
+            apart = run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
+            work = {
                 "folder": folder,
                 "threads": plan.threads,
                 "warm_up": plan.warm_up,
                 "runs": plan.runs,
             }
-            told = run_job(measure_in_browser, job, tell, time_limit_s=_TIME_LIMIT_S)
+            if apart:
+                work |= {"told": apart, "target": target_of(artifact)}
+                told = run_job(measure_apart_in_browser, work, tell, time_limit_s=_TIME_LIMIT_S)
+            else:
+                work["artifact"] = str(artifact)
+                told = run_job(measure_in_browser, work, tell, time_limit_s=_TIME_LIMIT_S)
         name, package = _RUNTIMES[target_of(artifact)]
         runtime = f"{name} {packages.VERSIONS[package]} in {_browser(told['agent'])}"
+        if apart:
+            runtime += ", librethined"
         return Measured.of(told, runtime, told["difference"])
 
 

@@ -47,6 +47,7 @@ class Measured:
         difference: largest absolute difference of the output from this machine's own run; None:
             this machine itself.
         device: a device's own account of its state; None: this machine.
+        summed: its parts were timed one after the other, not in one fill.
     """
 
     runtime: str
@@ -59,6 +60,7 @@ class Measured:
     peak_rss_bytes: int
     difference: float | None = None
     device: DeviceState | None = None
+    summed: bool = False
 
     @classmethod
     def of(cls, told: dict[str, Any], runtime: str, difference: float | None = None) -> Self:
@@ -121,6 +123,7 @@ class ToolRun:
         warm_up: runs made before those that count.
         difference: as in ``Measured``; None: the tool hands no outputs out.
         device: its own account of its state.
+        parts: of a fill by several programs, whose sum ``inference`` then is: a whole fill.
     """
 
     runtime: str
@@ -131,6 +134,7 @@ class ToolRun:
     peak_rss_bytes: int | None
     difference: float | None
     device: DeviceState | None = None
+    parts: dict[str, Spread] | None = None
 
 
 @dataclass(frozen=True)

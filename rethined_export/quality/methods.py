@@ -77,7 +77,7 @@ class Function:
 
 
 class Artifact:
-    """An exported file, or the low half of a pair, run in a process of its own."""
+    """An exported file, or the first of several programs, run in a process of its own."""
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rethined_export.converters.types import Array, Program, Runner, TensorInfo
+from rethined_export.errors import UserError
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
@@ -83,10 +84,21 @@ class Reference:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint as the user names it: the file, and the place in it, or None to find it."""
+    """Checkpoints as the user names them.
+
+    Attributes:
+        path: the file. key: the place in it, or None to find it.
+        others: more files, where a model's networks lie in one each.
+    """
 
     path: Path
     key: str | None = None
+    others: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.path, *self.others)
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,42 @@ class Running:
     options: Options
     programs: Mapping[str, Runner]
     runner: Runner
+
+
+@dataclass(frozen=True)
+class PartRun:
+    """What one program was given in a fill's first run of it, what it gave, and how often it ran.
+
+    Arrays are as a :class:`Runner` has them.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    runs: int
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A fill in parts that a device can run one by one.
+
+    Attributes:
+        parts: of each program, by name.
+        timers: by the device's machine (as ``uname -m`` says), a static program that does the rest,
+            prints the milliseconds before and after the programs, a line a run, and leaves
+            ``filled.raw``.
+        files: what it reads, by name, in its folder.
+        settings: its first arguments; threads, warm-up runs and runs follow.
+        filled: the photo, filled here.
+        page: what a browser's page runs beside the programs, and what it has to know.
+    """
+
+    parts: Mapping[str, PartRun]
+    timers: Mapping[str, Path]
+    files: Mapping[str, Pixels]
+    settings: tuple[str, ...]
+    filled: Pixels
+    page: Path
+    page_settings: Mapping[str, int]
 
 
 #: What runs, photo ``[H, W, 3]`` and hole ``[H, W]`` → photo, filled.
@@ -111,6 +159,7 @@ class Recipe(ABC, Generic[O]):
         rewrites: what the programs replace by what, for the manifest.
         stands_in: where no weights are shipped, untrained ones are made without being asked for.
         trains: it has weights that can be trained or missing.
+        checkpoints: as many files its weights may come in.
     """
 
     facts: ClassVar[Facts]
@@ -118,6 +167,7 @@ class Recipe(ABC, Generic[O]):
     rewrites: ClassVar[tuple[str, ...]] = ()
     stands_in: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    checkpoints: ClassVar[int] = 1
 
     @abstractmethod
     def reference(self, options: O, source: Source | None) -> Reference:
@@ -150,9 +200,25 @@ class Recipe(ABC, Generic[O]):
         """Whether its caller fills photos in place, at their own resolution."""
         return False
 
-    def photo_caller(self, options: O, programs: Mapping[str, Runner]) -> FillPhoto | None:
-        """A function that fills a photo in place at its own resolution, where there is one."""
+    def photo_caller(
+        self, options: O, programs: Mapping[str, Runner], threads: int
+    ) -> FillPhoto | None:
+        """A function that fills a photo in place at its own resolution, where there is one.
+
+        Args:
+            threads: for what is done beside the programs.
+        """
         return None
+
+    def taken_apart(
+        self, options: O, programs: Mapping[str, Runner], photo: Pixels, hole: Bools
+    ) -> Apart:
+        """A fill of a square photo ``[S, S, 3]`` in parts, where several programs make it.
+
+        Raises:
+            UserError: this model's fills cannot be taken apart.
+        """
+        raise UserError(f"fills by {self.facts.title} cannot be timed in parts")
 
     def pipelines(self) -> Mapping[str, Pipeline]:
         """Ways around the hole other than ours, by the name that ``--pipeline`` takes."""
@@ -176,18 +242,23 @@ class Recipe(ABC, Generic[O]):
         return ImageJudge(plain, precise, self.caller(options, programs))
 
     def scenes(
-        self, options: O, image: Path | None, mask: Path | None, rule: MaskRule = AS_IT_SAYS
+        self,
+        options: O,
+        image: Path | None,
+        mask: Path | None,
+        rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """What the judge compares on: the bundled photos, or the user's.
 
         Args:
-            rule: how to read the user's mask.
+            rule: how to read the user's mask. frame: which picture of its file the photo is.
 
         Raises:
             UserError: the user's cannot be used.
         """
         if image is not None and mask is not None:
-            return iter([user_scene(image, mask, options.window, rule)])
+            return iter([user_scene(image, mask, options.window, rule, frame)])
         return default_scenes(options.window, partial(self.bears, options))
 
     def bears(self, options: O, hole: Bools) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import adbutils
 import numpy as np
@@ -32,7 +33,9 @@ from rethined_export.converters.types import run_program
 from rethined_export.errors import UnavailableError
 from rethined_export.jobs.parent import JobError
 from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined import device
 from rethined_export.spec import default_spec
+from tests.tiny_pair import tiny_pair
 
 Capture = pytest.CaptureFixture[str]
 #: A name that would do things in a shell that got it unquoted.
@@ -163,6 +166,63 @@ def test_a_board_times_whole_fills_and_its_numbers_are_right(
     assert "on-device" in table.read_text()
     assert not list(pixel.storage().rglob("harm"))
     pixel.program("getprop", 'echo "Pixel 7"')
+
+
+def test_a_pair_on_a_board(
+    pixel: Phone, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its programs by the board's Python, the rest by a program that needs nothing there."""
+    pixel.program("getprop", 'echo "Raspberry Pi 5 Model B Rev 1.0"')
+    options = ["--device", "raspberry-pi-5", "--runs", "3", "--warmup", "0", "--json"]
+    low = tiny_pair(tmp_path)
+    assert main([str(low), *options, "--budget-ms", "60000"]) == 0
+    result = result_of(capsys)
+    assert result["provenance"] == "on-device" and result["verdict"] == "meets the budget"
+    assert "one after the other" in result["reason"]
+    assert result["runtime"].endswith(", librethined")
+    assert result["ms"]["runs"] == 3 and result["parts_ms"]["before"]["min"] > 0
+    assert result["difference_from_host"] <= 1e-5
+    timers = {machine: path for machine, path in device.timers().items() if machine != "x86_64"}
+    monkeypatch.setattr(device, "timers", lambda: timers)
+    pixel.program("uname", "echo riscv64")
+    assert main([str(low), *options]) == 6
+    assert "is riscv64; pairs are timed on aarch64" in capsys.readouterr().err
+    (pixel.programs / "uname").unlink()
+    pixel.program("getprop", 'echo "Pixel 7"')
+
+
+def test_a_pair_on_a_phone(
+    pixel: Phone, tmp_path: Path, tool: Callable[[str, str], list[str]], capsys: Capture
+) -> None:
+    """Without Python there: the user's tool times the programs."""
+    text = """for word; do file=$word; done
+for run in 0 1 2; do echo "a,b,0.01$run,123456789,99,$run" >> "$file"; done
+echo "Session creation time cost: 0.25 s" """
+    options = tool("onnxruntime_perf_test", text)
+    assert main([str(tiny_pair(tmp_path)), *options, "--runs", "3", "--budget-ms", "60000"]) == 0
+    result = result_of(capsys)
+    assert result["parts_ms"]["inference"]["p50"] == pytest.approx(22)  # of both, 11 each
+    assert result["ms"]["p50"] > 22 and result["load_ms"] == 500
+    assert result["difference_from_host"] <= 1e-5
+
+
+def test_a_device_that_goes_between_two_measurements(
+    pixel: Phone, tmp_path: Path, tool: Callable[[str, str], list[str]], capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """No fill is put together from what was measured before."""
+    run_timer = adb.AdbRunner._run_timer
+
+    def unplugged(self: adb.AdbRunner, *arguments: Any) -> str:
+        adbutils.AdbClient().disconnect(SERIAL)
+        return run_timer(self, *arguments)
+
+    monkeypatch.setattr(adb.AdbRunner, "_run_timer", unplugged)
+    text = """for word; do file=$word; done
+echo "a,b,0.01,123456789,99,0" >> "$file" """
+    assert main([str(tiny_pair(tmp_path)), *tool("onnxruntime_perf_test", text)]) == 6
+    captured = capsys.readouterr()
+    assert f"{SERIAL} stopped answering" in captured.err and '"ms": {' not in captured.out
 
 
 def test_wrong_numbers_on_a_device_fail(pixel: Phone, tiny_onnx: Path, capsys: Capture) -> None:

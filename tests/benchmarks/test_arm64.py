@@ -16,6 +16,7 @@ from rethined_export.benchmarks.verdict import estimate
 from rethined_export.cli.bench import main
 from rethined_export.errors import UnavailableError
 from tests.copies import copied
+from tests.tiny_pair import tiny_pair
 
 Capture = pytest.CaptureFixture[str]
 
@@ -143,3 +144,14 @@ def test_an_estimate_is_a_band_with_its_assumptions() -> None:
 def test_the_guest_needs_nothing_of_ours() -> None:
     """It runs where this package is not installed."""
     assert "rethined_export" not in arm64.GUEST.read_text()
+
+
+def test_a_pair_counts_its_programs_and_librethined(
+    emulated: System, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main([str(tiny_pair(tmp_path)), "--device", "arm64-emulator", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert "librethined on cortex-a76" in result["runtime"]
+    assert result["difference_from_host"] <= 1e-5
+    # 410 patches of 16 x 16, each pixel of some dozens of products, four a time.
+    assert result["instructions"] > 410 * 16 * 16 * 3 * 20 / 4

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import psutil
 import pytest
 
@@ -27,6 +26,7 @@ from rethined_export.errors import ParityError, UnavailableError
 from rethined_export.jobs.registry import Job
 from tests.cli.commands import gone, refusal, send, start, wait_for, workers
 from tests.copies import copied
+from tests.tiny_pair import tiny_pair
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--device", "chromium", "--runs", "2", "--warmup", "0"]
@@ -160,15 +160,36 @@ def test_a_baseline_of_instructions(
     assert "which only emulated runs have" in said
 
 
-def test_half_of_a_pair(runtimes: Path, onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
-    half, model = tmp_path / "half.onnx", onnx.load(onnx_512)
-    (entry,) = (e for e in model.metadata_props if e.key == "rethined.spec")
-    spec = json.loads(entry.value)
-    spec["options"] |= {"upscale": "patches", "split": True}
-    entry.value = json.dumps(spec | {"part": "low"})
-    onnx.save(model, half)
-    assert main([str(half), *QUICK]) == 2
-    assert "is one of several programs; devices run whole artifacts" in capsys.readouterr().err
+def test_a_pair_in_a_page(
+    runtimes: Path, scratch: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librethined runs in the page, and what it fills there is held against this machine's."""
+    low = tiny_pair(tmp_path)
+    assert main([str(low), *QUICK, "--budget-ms", "60000", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["runtime"].endswith(", librethined") and result["ms"]["runs"] == 2
+    assert all(result["parts_ms"][name]["min"] > 0 for name in ("before", "inference", "after"))
+    assert result["difference_from_host"] <= 1e-5
+
+    def one_value_off(folder: Path) -> None:
+        with np.load(folder / "photo" / "own.npz") as own:
+            output = own["output"].copy()
+        output[700, 300, 1] += 1e-3
+        np.savez(folder / "photo" / "own.npz", output=output)
+
+    after_sampling(monkeypatch, one_value_off)
+    assert main([str(low), *QUICK]) == 3
+    assert "its output differs by 1.0e-03" in capsys.readouterr().err
+
+
+def test_half_of_a_pair(runtimes: Path, tmp_path: Path, capsys: Capture) -> None:
+    low = tiny_pair(tmp_path)
+    (choose,) = tmp_path.glob("*-choose10-*.onnx")
+    assert main([str(choose), *QUICK]) == 2
+    assert "give the low one" in capsys.readouterr().err
+    choose.unlink()
+    assert main([str(low), *QUICK]) == 2
+    assert "is not beside it" in capsys.readouterr().err
 
 
 def test_the_page_dies_or_the_command_is_interrupted(

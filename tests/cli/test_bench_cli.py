@@ -54,14 +54,14 @@ def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: C
     options = ["--target", "onnx", "--hr", "1024", "--upscale", "patches", "--split"]
     assert export([*options, "--no-verify", "--output", str(tmp_path)]) == 0
     (low,) = tmp_path.glob("*-low10-*.onnx")
-    (patch,) = tmp_path.glob("*-patch-*.onnx")
+    (choose,) = tmp_path.glob("*-choose10-*.onnx")
     capsys.readouterr()
     assert (
         main([str(low), str(onnx_512), "--runs", "6", "--warmup", "1", "--compare", "--json"]) == 0
     )
     made = json.loads(capsys.readouterr().out)
     assert made["interval_95"][0] <= made["ratio"] <= made["interval_95"][1]
-    assert main([str(patch), *QUICK]) == 2
+    assert main([str(choose), *QUICK]) == 2
     assert "give the low one" in capsys.readouterr().err
 
 

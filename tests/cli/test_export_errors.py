@@ -62,6 +62,7 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         (["--top-k", "2", "--upscale", "dense"], ["--top-k 2", "--upscale dense", "drop one"]),
         (["--hr", "8192"], ["--hr 8192 is for --upscale patches", "up to 4096"]),
         (["--hole-budget", "10%"], ["--hole-budget goes with --upscale patches", "not gather"]),
+        (["--patch-program"], ["--patch-program goes with --split"]),
         (["--split"], ["--split goes with --upscale patches", "not gather"]),
         (["--upscale", "patches", "--hole-budget", "7"], ["--hole-budget 7%", "10%, 25%, 100%"]),
         (
@@ -70,6 +71,9 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         ),
         (["--image", "photo.png"], ["--image and --mask go together"]),
         (["--mask", "mask.png"], ["--image and --mask go together"]),
+        (["--frame", "2"], ["--frame is of an --image"]),
+        (["--mask-invert"], ["the --mask options say how to read a --mask"]),
+        (["--mask-frame", "2"], ["the --mask options say how to read a --mask"]),
         (["--image", "a", "--mask", "b", "--no-verify"], ["--image and --no-verify"]),
         (["--targt", "onnx"], ["--targt", "did you mean --target?"]),
         (["--target", "[red]x[/] :smile:"], ["--target [red]x[/] :smile: is unknown"]),

@@ -93,14 +93,16 @@ def test_a_hole_over_the_budget_is_refused(artifacts: Path, photo: Path, capsys:
     assert filled(photo, artifact(artifacts, "low10")).shape == (1041, 1103, 3)
 
 
-def test_patch_half_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
-    assert "give the low one" in refused(photo, artifact(artifacts, "patch"), capsys)
+def test_the_second_program_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
+    assert "give the low one" in refused(photo, artifact(artifacts, "choose10"), capsys)
 
 
-def test_missing_patch_half(artifacts: Path, photo: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_second_program_is_missing(
+    artifacts: Path, photo: Path, tmp_path: Path, capsys: Capture
+) -> None:
     alone = copied(artifact(artifacts, "low10"), tmp_path / "alone")
     line = refused(photo, alone, capsys)
-    assert "is not beside it" in line and "-patch-fp32.onnx" in line
+    assert "is not beside it" in line and "-choose10-fp32.onnx" in line
 
 
 def test_no_whole_patch_to_copy_from(artifacts: Path, photo: Path, capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""Broken programs of the hole-token form are caught by the numbers: drop-in and both halves."""
+"""Broken programs of the hole-token form are caught by the numbers: drop-in and pair."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from rethined_export.cli import export as export_cli
 from rethined_export.recipes.rethined.dropin import HoleList, PatchPaste
 from rethined_export.recipes.rethined.holes import neighbours
 from rethined_export.recipes.rethined.patches import FIRST, INSIDE, LAST, blurring, enlarging
-from tests.mutations.test_onnx import Mutation, broken, store
+from tests.mutations.test_onnx import Mutation, broken, score_scale, store
 
 SIDE = 1024
 SCALE = SIDE // 512
@@ -21,13 +21,13 @@ SCALE = SIDE // 512
 
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    """A drop-in without a limit and a split pair whose low half runs several times, in ONNX."""
+    """A drop-in without a limit, and a pair that chooses several times and has all programs."""
     folder = tmp_path_factory.mktemp("patches")
     common = ["--target", "onnx", "--hr", str(SIDE), "--upscale", "patches", "--no-verify",
               "--output", str(folder), "--checkpoint", str(weights),
               "--least-mass", "0%"]  # fmt: skip
     assert export_cli.main([*common, "--hole-budget", "100%"]) == 0
-    assert export_cli.main([*common, "--split"]) == 0
+    assert export_cli.main([*common, "--split", "--patch-program"]) == 0
     return folder
 
 
@@ -92,8 +92,9 @@ def list_off_by_one(model: onnx.ModelProto) -> None:
         ("patches100", neighbours_transposed),
         ("patches100", channels_mixed_up),
         ("patches100", list_off_by_one),
-        ("low10", neighbours_transposed),
-        ("low10", coherence_bias),
+        ("low10", score_scale),
+        ("choose10", neighbours_transposed),
+        ("choose10", coherence_bias),
         ("patch", blur_sigma_inside),
         ("patch", enlarged_bilinear),
     ],
@@ -105,7 +106,7 @@ def test_mutation_is_caught(
     assert judge(broken(artifact, tmp_path, mutate)) == 3
 
 
-@pytest.mark.parametrize("part", ["patches100", "low10", "patch"])
+@pytest.mark.parametrize("part", ["patches100", "low10", "choose10", "patch"])
 def test_untouched_passes(part: str, patches: Path, judge: Callable[[Path], int]):
     [artifact] = patches.glob(f"*-{part}-*.onnx")
     assert judge(artifact) == 0

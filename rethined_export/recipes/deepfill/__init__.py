@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import nn
 
+from rethined_export.checkpoints import strip
 from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.deepfill import (
     PRESETS,
     Deepfill,
     DeepfillInpainter,
+    composite,
     fixed_keys,
     native_input,
 )
 from rethined_export.models.seeded import seed_weights
-from rethined_export.recipes.deepfill.caller import NativeRunner
 from rethined_export.recipes.deepfill.graph import rewritten
 from rethined_export.recipes.deepfill.options import DeepfillOptions
-from rethined_export.recipes.reference import loaded_reference, preset_of, untrained_reference
+from rethined_export.recipes.native import NativeRunner
+from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.types import (
     Facts,
     Recipe,
@@ -70,13 +72,8 @@ class DeepfillRecipe(Recipe[DeepfillOptions]):
         if source is None:
             seed_weights(network, network.config.gain, fixed_keys(network))
             return untrained_reference(model)
-        try:
-            loaded = loaded_reference(model, network, source)
-        except UserError as error:
-            other = preset_of(source, {preset: keys_of(preset) for preset in PRESETS})
-            if other in (None, options.preset):
-                raise
-            raise UserError(f"{error}; it looks like --preset {other}") from error
+        advise = partial(_advice, options.preset)
+        loaded = loaded_reference(model, network, source, advise=advise)
         return replace(loaded, notes=(_COLOURS,)) if options.preset == "v2-tf" else loaded
 
     def program(self, options: DeepfillOptions, model: nn.Module, part: str) -> Program:
@@ -101,7 +98,8 @@ class DeepfillRecipe(Recipe[DeepfillOptions]):
         whole = programs["whole"]
         if options.io == "plain":
             return whole
-        return NativeRunner(whole, PRESETS[options.preset].bgr)
+        bgr = PRESETS[options.preset].bgr
+        return NativeRunner(whole, partial(native_input, bgr=bgr), partial(composite, bgr=bgr))
 
     def recognises(self, names: frozenset[str]) -> float:
         """By all the names of one of the ports."""
@@ -113,6 +111,16 @@ def keys_of(preset: str) -> frozenset[str]:
     """Names of a port's tensors."""
     with torch.device("meta"):
         return frozenset(Deepfill(PRESETS[preset]).state_dict())
+
+
+def _advice(asked: str, names: Collection[str]) -> str:
+    """What to ask for instead, where a checkpoint holds all the tensors of another port."""
+    for preset in PRESETS:
+        keys = keys_of(preset)
+        prefix = strip(names, keys)
+        if preset != asked and {prefix + key for key in keys} <= set(names):
+            return f"; it looks like --preset {preset}"
+    return ""
 
 
 RECIPE = DeepfillRecipe()

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from rethined_export.checkpoints import CheckpointError
 from rethined_export.converters.types import Program, Runner
-from rethined_export.cores import worker_threads
 from rethined_export.errors import UserError
 from rethined_export.models.rethined import (
+    GRID,
     LOW_RESOLUTION,
     NETWORKS,
     PRESETS,
@@ -23,14 +24,17 @@ from rethined_export.models.rethined.copying import untrained_copy
 from rethined_export.models.weights import shipped
 from rethined_export.photo.squares import FillPhoto
 from rethined_export.recipes.reference import untrained_reference
-from rethined_export.recipes.rethined import caller, native, programs
+from rethined_export.recipes.rethined import device, native, programs
 from rethined_export.recipes.rethined.judge import RethinedJudge
 from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.pair import Pair, PairRunner
 from rethined_export.recipes.rethined.weights import load_checkpoint
 from rethined_export.recipes.types import (
     UNTRAINED,
+    Apart,
     Bools,
     Facts,
+    Pixels,
     Recipe,
     Reference,
     Source,
@@ -38,7 +42,7 @@ from rethined_export.recipes.types import (
 
 
 class RethinedRecipe(Recipe[RethinedOptions]):
-    """Whole artifacts, or a pair whose caller is :mod:`.caller`."""
+    """Whole artifacts, or a :mod:`.pair`."""
 
     facts = Facts(
         name="rethined",
@@ -80,10 +84,11 @@ class RethinedRecipe(Recipe[RethinedOptions]):
         )
 
     def parts(self, options: RethinedOptions) -> tuple[str, ...]:
-        """A pair at 512 needs no patch program."""
+        """A pair's patch program is made where asked for; at 512 there is nothing for it to do."""
         if not options.split:
             return ("whole",)
-        return ("low", "patch") if options.hr > LOW_RESOLUTION else ("low",)
+        third = options.patch_program and options.hr > LOW_RESOLUTION
+        return ("low", "choose", "patch") if third else ("low", "choose")
 
     def program(self, options: RethinedOptions, model: nn.Module, part: str) -> Program:
         """The module that a part is."""
@@ -93,35 +98,37 @@ class RethinedRecipe(Recipe[RethinedOptions]):
         if part == "patch":
             return programs.patch(options)
         assert isinstance(model, Rethined)
-        return programs.low(options, model)
+        return (programs.low if part == "low" else programs.choose)(options, model)
 
     def caller(self, options: RethinedOptions, runners: Mapping[str, Runner]) -> Runner:
         """A pair as a function from image and mask to image."""
         if not options.split:
             return runners["whole"]
-        return caller.PairRunner(_pair(options, runners), "split pair")
+        return PairRunner(_pair(options, runners))
 
     def fills_photos(self, options: RethinedOptions) -> bool:
         """A pair does."""
         return options.split
 
     def photo_caller(
-        self, options: RethinedOptions, runners: Mapping[str, Runner]
+        self, options: RethinedOptions, runners: Mapping[str, Runner], threads: int
     ) -> FillPhoto | None:
-        """A pair fills photos where they lie, by librethined: it needs the low program only."""
+        """A pair fills photos where they lie."""
         if not self.fills_photos(options):
             return None
-        low, scale = runners["low"], options.hr // LOW_RESOLUTION
+        pair = _pair(options, runners)
 
-        def fill(photo: caller.Pixels, hole: Bools, top: int, left: int) -> caller.Pixels:
-            square, threads = native.Square(photo, hole, scale, top, left), worker_threads()
-            image, mask = square.shrink(threads=threads)
-            coherence = "rows" in low.takes
-            choice = native.choose(low, options.places, options.ranks, coherence, image, mask)
-            square.fill(choice, threads)
+        def fill(photo: Pixels, hole: Bools, top: int, left: int) -> Pixels:
+            pair.fill(native.Square(photo, hole, pair.scale, top, left), threads)
             return photo
 
         return fill
+
+    def taken_apart(
+        self, options: RethinedOptions, runners: Mapping[str, Runner], photo: Pixels, hole: Bools
+    ) -> Apart:
+        """A pair's; a patch program is not timed, since librethined does its work."""
+        return device.taken_apart(_pair(options, runners), photo, hole)
 
     def judge(self, options: RethinedOptions, reference: Reference) -> RethinedJudge:
         """Keys and flips, beside the image; any share of attention will do for no weights."""
@@ -132,7 +139,7 @@ class RethinedRecipe(Recipe[RethinedOptions]):
 
     def bears(self, options: RethinedOptions, hole: Bools) -> bool:
         """Within the budget of a whole artifact; a pair fills any."""
-        return options.split or caller.count_tokens(hole) <= options.places
+        return options.split or count_tokens(hole) <= options.places
 
     def recognises(self, names: frozenset[str]) -> float:
         """By the coarse model's and the attention's names."""
@@ -160,14 +167,21 @@ def _stand_in(options: RethinedOptions, variant: Network) -> Inpainter:
     return untrained(preset_config(options.preset, variant, options.forked))
 
 
-def _pair(options: RethinedOptions, runners: Mapping[str, Runner]) -> caller.Pair:
-    return caller.Pair(
+def _pair(options: RethinedOptions, runners: Mapping[str, Runner]) -> Pair:
+    return Pair(
         runners["low"],
+        runners["choose"],
         runners.get("patch"),
         options.hr // LOW_RESOLUTION,
         options.places,
         options.ranks,
     )
+
+
+def count_tokens(hole: Bools) -> int:
+    """Tokens of the grid that hold any pixel of a hole ``[S, S]``."""
+    size = len(hole) // GRID
+    return int(np.count_nonzero(hole.reshape(GRID, size, GRID, size).any(axis=(1, 3))))
 
 
 def shipped_network() -> Rethined:

@@ -8,7 +8,7 @@ from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethine
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import TOKENS
 from rethined_export.recipes.rethined.graph import Scene
-from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.holes import Choosing, Looking, as_read
 from rethined_export.recipes.rethined.low import all_scores, mass_kept
 from rethined_export.recipes.rethined.patches import (
     HALO,
@@ -125,7 +125,7 @@ class HoleGraph(nn.Module):
     def __init__(self, model: Rethined, hr: int, budget: int, top_k: int = 1) -> None:
         super().__init__()
         self.hr, self.scale, self.budget, self.top_k = hr, hr // LOW_RESOLUTION, budget, top_k
-        self.low = HoleTokens(model, top_k)
+        self.looking, self.choosing = Looking(model), Choosing(model, top_k)
         self.list_holes = HoleList(budget)
         self.paste_low = PatchPaste(PATCH)
         if self.scale > 1:
@@ -155,8 +155,9 @@ class HoleGraph(nn.Module):
         """
         x_low, mask_low = self._shrink(image, mask)
         tokens, places, left = self.list_holes(F.max_pool2d(mask_low, PATCH, PATCH))
-        low, composite, keys, scores = self.low(x_low, mask_low, tokens, places)
-        output = self._finish(image, mask, low, composite, tokens, places, keys, scores)
+        seen = self.looking(x_low, mask_low)
+        low, keys, scores = self.choosing(*seen, mask_low, tokens, places)
+        output = self._finish(image, mask, low, seen[0], tokens, places, keys, scores)
         rows = places.clamp(max=self.budget - 1)
         keys_of_all = F.embedding(rows, keys[0].float()).to(torch.int32)
         return output, keys_of_all[None], F.embedding(rows, scores[0])[None], left
@@ -165,7 +166,7 @@ class HoleGraph(nn.Module):
         """The scores that a dense map would hold; what parity judges an artifact's keys by."""
         x_low, mask_low = self._shrink(image, mask)
         hole = F.max_pool2d(mask_low, PATCH, PATCH)
-        look = self.low.look(x_low * (1 - mask_low), mask_low)
+        look = self.looking.look(x_low * (1 - mask_low), mask_low)
         scores = all_scores(look) + hole.reshape(1, 1, 1, TOKENS) * FORBIDDEN
         return Scene(look, mask_low, hole, scores)
 
@@ -181,8 +182,9 @@ class HoleGraph(nn.Module):
         places = torch.full((TOKENS,), len(tokens), dtype=torch.int32)
         places[tokens] = torch.arange(len(tokens), dtype=torch.int32)
         listed, keys, theirs = tokens.to(torch.int32), indices[:, tokens], scores[:, tokens]
-        low = self.low.settle(scene.look, scene.mask_low, listed, places, keys, theirs)
-        return self._finish(image, mask, low, scene.look.composite, listed, places, keys, theirs)
+        composite, details, _, _ = as_read(scene.look)
+        low = self.choosing.settle(composite, details, scene.mask_low, listed, places, keys, theirs)
+        return self._finish(image, mask, low, composite, listed, places, keys, theirs)
 
     def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x_LR before its hole is cut, and m_LR.

@@ -5,7 +5,7 @@ the hole. The paper's variant only: the published one changes known tokens too.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, PATCH, Rethined
@@ -28,20 +28,22 @@ def neighbours() -> Tensor:
     return F.unfold(padded, 3)[0].T
 
 
-def _as_linear(convolution: torch.nn.Conv2d) -> torch.nn.Linear:
+def _as_linear(convolution: nn.Conv2d) -> nn.Linear:
     """The coherence layer over nine patches laid end to end."""
     # Patches are read row by row, each row with its three channels; the layer has them first.
     order = torch.arange(PATCH_SIZE).reshape(3, PATCH, PATCH).transpose(0, 1).flatten()
     weight = convolution.weight[order][:, order]
-    linear = torch.nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
+    linear = nn.Linear(AROUND * PATCH_SIZE, PATCH_SIZE)
     linear.weight.data = weight.permute(0, 2, 3, 1).reshape(PATCH_SIZE, -1).contiguous()
     assert convolution.bias is not None
     linear.bias.data = convolution.bias.data[order]
     return linear
 
 
-class HoleTokens(LowResolution):
-    """The low-resolution part for a list of hole tokens, equal to the dense one on those.
+class Choosing(nn.Module):
+    """What comes after the look at the image, for a list of hole tokens: equal to the dense one.
+
+    It holds no convolution, so it is cheap to run once for each part of a large hole.
 
     Args:
         model: reference of the ``paper`` variant, in eval mode.
@@ -54,11 +56,11 @@ class HoleTokens(LowResolution):
     near: Tensor
 
     def __init__(self, model: Rethined, top_k: int = 1) -> None:
-        super().__init__(model)
-        if not self.paper:
+        super().__init__()
+        if model.config.variant != "paper":
             raise ValueError("the published variant changes every token, not only the hole's")
         self.top_k = top_k
-        self.coherent = self.config.coherence
+        self.coherent = model.config.coherence
         if model.generator.coherence is not None:
             self.mix = _as_linear(model.generator.coherence)
             self.register_buffer("near", neighbours())
@@ -68,33 +70,41 @@ class HoleTokens(LowResolution):
         self.eval().requires_grad_(False)
 
     def forward(
-        self, image: Tensor, mask: Tensor, tokens: Tensor, rows: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Fill hole tokens at low resolution.
+        self,
+        composite: Tensor,
+        details: Tensor,
+        queries: Tensor,
+        keys: Tensor,
+        mask: Tensor,
+        tokens: Tensor,
+        rows: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose what hole tokens copy, and fill them at low resolution.
 
         With a coherence layer, a token is filled exactly where all hole tokens among its eight
         neighbours are in the list.
 
         Args:
-            image: x_LR ``[1, 3, 512, 512]`` in [0, 1]; what lies in the hole is not read.
+            composite: x_c ``[1, 3, 512, 512]``. details: F of it, the same.
+            queries: ``[N, d]``. keys: ``[d, N]``.
             mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
             tokens: hole tokens, int32 ``[K]``; spare places may repeat any token.
             rows: place of every token in the list, K where it is not in it, int32 ``[N]``; for the
                 coherence layer, if there is one.
 
         Returns:
-            Patches of x̂_LR ``[K, 8, 3, 8]``, the coarse image x_c ``[1, 3, 512, 512]``, keys int32
-            ``[1, K, k]`` and their attention scores ``[1, K, k]``.
+            Patches of x̂_LR ``[K, 8, 3, 8]``, keys int32 ``[1, K, k]`` and their attention scores
+            ``[1, K, k]``.
         """
-        look = self.look(image * (1 - mask), mask)
         flags = F.max_pool2d(mask, PATCH, PATCH)
-        scores, indices = self._choose(look.queries, look.keys, flags, tokens)
-        low = self.settle(look, mask, tokens, rows, indices, scores)
-        return low, look.composite, indices, scores
+        scores, indices = self._choose(queries, keys, flags, tokens)
+        low = self.settle(composite, details, mask, tokens, rows, indices, scores)
+        return low, indices, scores
 
     def settle(
         self,
-        look: Look,
+        composite: Tensor,
+        details: Tensor,
         mask: Tensor,
         tokens: Tensor,
         rows: Tensor | None,
@@ -102,11 +112,12 @@ class HoleTokens(LowResolution):
         scores: Tensor,
     ) -> Tensor:
         """Patches of x̂_LR ``[K, 8, 3, 8]`` once the keys are chosen."""
-        low = self.fetch(look.blurred, tokens) + self._mix(look.high, indices, scores)
-        known = self.fetch(look.composite, tokens)
+        known = self.fetch(composite, tokens)
+        # x_c − F is the blurred image, B.
+        low = known - self.fetch(details, tokens) + self._mix(details, indices, scores)
         if self.coherent:
             assert rows is not None
-            low = self._cohere(look.composite, low, tokens, rows)
+            low = self._cohere(composite, low, tokens, rows)
         inside = self.fetch_mask(mask, tokens)
         return inside * low + (1 - inside) * known
 
@@ -114,9 +125,7 @@ class HoleTokens(LowResolution):
         self, queries: Tensor, keys: Tensor, flags: Tensor, tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Best keys of the listed tokens: scores and int32 indices, each ``[1, K, k]``."""
-        table = queries.reshape(-1, TOKENS).transpose(0, 1)
-        asked = F.embedding(tokens, table)
-        keys = keys.reshape(-1, TOKENS)
+        asked = F.embedding(tokens, queries)
         bias = flags.reshape(1, TOKENS) * FORBIDDEN
         parts = [
             self.strongest((torch.matmul(block, keys) + bias)[None, None])
@@ -127,15 +136,15 @@ class HoleTokens(LowResolution):
         scores, indices = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         return scores, indices
 
-    def _mix(self, high: Tensor, indices: Tensor, scores: Tensor) -> Tensor:
+    def _mix(self, details: Tensor, indices: Tensor, scores: Tensor) -> Tensor:
         """``Σ_k w_k · F[J_k]``, ``[K, 8, 3, 8]``."""
         if self.top_k == 1:
-            return self.fetch(high, indices.reshape(-1))
+            return self.fetch(details, indices.reshape(-1))
         weights = torch.softmax(scores, dim=2)
         mixed = None
         for rank in range(self.top_k):
             share = weights[0, :, rank].reshape(-1, 1, 1, 1)
-            part = share * self.fetch(high, indices[0, :, rank])
+            part = share * self.fetch(details, indices[0, :, rank])
             mixed = part if mixed is None else mixed + part
         assert mixed is not None
         return mixed
@@ -151,6 +160,33 @@ class HoleTokens(LowResolution):
         around = F.embedding(places, table) + (1 - listed) * known
         mixed = self.mix(around.reshape(count, AROUND * PATCH_SIZE))
         return torch.sigmoid(mixed).reshape(count, PATCH, 3, PATCH)
+
+
+class Looking(LowResolution):
+    """All that a photo's hole tokens have in common: the coarse network, run once for any hole."""
+
+    def __init__(self, model: Rethined) -> None:
+        super().__init__(model)
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Look at the image.
+
+        Args:
+            image: x_LR ``[1, 3, 512, 512]`` in [0, 1]; what lies in the hole is not read.
+            mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
+
+        Returns:
+            What :class:`Choosing` reads: x_c and F ``[1, 3, 512, 512]``, queries ``[N, d]`` and
+            keys ``[d, N]``.
+        """
+        return as_read(self.look(image * (1 - mask), mask))
+
+
+def as_read(look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A look as :class:`Choosing` reads it."""
+    queries = look.queries.reshape(-1, TOKENS).transpose(0, 1)
+    return look.composite, look.high, queries, look.keys.reshape(-1, TOKENS)
 
 
 def _blocks(asked: Tensor) -> list[Tensor]:

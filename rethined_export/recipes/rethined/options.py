@@ -40,6 +40,9 @@ def resolution(text: str) -> int:
     raise UserError(f"--hr {side} is {multiple}not supported; nearest is {near} (of {known})")
 
 
+_ranks = whole_number("--top-k", 1, 64)
+
+
 def _budget(text: str) -> int:
     name = text if text.endswith("%") else f"{text}%"
     return int(choose("--hole-budget", name, BUDGETS)[:-1])
@@ -58,7 +61,8 @@ class RethinedOptions(Options):
         hr: side of the image, 512·s.
         upscale: see ``UPSCALES``.
         hole_budget: hole tokens a run can fill, in percent of all; None: as many as usual.
-        split: two programs, for any hole, whose caller pastes.
+        split: two programs, for any hole, whose caller (librethined) makes the patches.
+        patch_program: with ``split``, the patches are made by a third program.
         top_k: patches mixed for each token; None: one.
         least_mass: percent of the attention that the keys kept must hold.
         dialect: of the published code: whose, where no weight tells.
@@ -88,11 +92,12 @@ class RethinedOptions(Options):
         parse=_budget,
         metavar="SHARE",
     )
-    split: bool = option(False, "with patches: two programs, for any hole; their caller pastes")
+    split: bool = option(False, "with patches: two programs, for any hole; librethined pastes")
+    patch_program: bool = option(False, "with split: patches at full resolution by a program too")
     top_k: int | None = option(
         None,
         "patches mixed per token (default 1)",
-        parse=whole_number("--top-k", 1, 64),
+        parse=_ranks,
         metavar="K",
     )
     least_mass: int = option(
@@ -146,8 +151,14 @@ class RethinedOptions(Options):
         return -(-TOKENS * self.budget // 100)
 
     def check(self) -> None:
-        """Refuse contradictions."""
+        """Refuse contradictions, and numbers that a manifest may hold but nobody can ask for."""
         super().check()
+        resolution(str(self.hr))
+        _share(str(self.least_mass))
+        if self.top_k is not None:
+            _ranks(str(self.top_k))
+        if self.hole_budget is not None:
+            _budget(str(self.hole_budget))
         if self.upscale == "dense" and self.top_k is not None:
             raise UserError(
                 f"--top-k {self.top_k} and --upscale dense contradict each other: dense mixes all "
@@ -156,6 +167,8 @@ class RethinedOptions(Options):
         for name, given in (("--hole-budget", self.hole_budget), ("--split", self.split)):
             if given and self.upscale != "patches":
                 raise UserError(f"{name} goes with --upscale patches, not {self.upscale}; add that")
+        if self.patch_program and not self.split:
+            raise UserError("--patch-program goes with --split; add that")
         if self.upscale == "patches" and self.variant == "published":
             raise UserError(
                 "--upscale patches computes hole tokens only, and --variant published changes "
@@ -196,7 +209,7 @@ class RethinedOptions(Options):
         return "-".join(pieces)
 
     def form(self, part: str) -> str:
-        """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``patch``, ``patchk4``."""
+        """``gather``, ``gather4``, ``dense``, ``patches10``, ``low10``, ``choose10``, ``patch``."""
         if self.upscale != "patches":
             return self.upscale + (str(self.ranks) if self.ranks > 1 else "")
         ranks = f"k{self.ranks}" if self.ranks > 1 else ""

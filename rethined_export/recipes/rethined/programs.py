@@ -7,13 +7,13 @@ from rethined_export.models.rethined import LOW_RESOLUTION, Inpainter, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
 from rethined_export.models.rethined.copying import CopyModel
 from rethined_export.photo.window import Window
-from rethined_export.recipes.rethined.caller import BATCH
 from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.dropin import HoleGraph
 from rethined_export.recipes.rethined.graph import ExportGraph
-from rethined_export.recipes.rethined.holes import HoleTokens
+from rethined_export.recipes.rethined.holes import Choosing, Looking
 from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.patches import HALO, LOW_WINDOW, PatchStage
+from rethined_export.recipes.rethined.windows import BATCH
 from rethined_export.recipes.types import HOLE, RGB, image_info, scene
 
 _LOW = Window.square(LOW_RESOLUTION)
@@ -48,24 +48,44 @@ def whole(options: RethinedOptions, model: Inpainter) -> Program:
 
 
 def low(options: RethinedOptions, model: Rethined) -> Program:
-    """Half of a pair: the photo at 512² to filled patches, and what to copy for each."""
-    listed, ranks = options.places, options.ranks
+    """First of a pair: the photo at 512² to all that its hole tokens have in common."""
     inputs = scene(_LOW)
+    takes = (image_info("image", 3, _LOW, RGB), image_info("mask", 1, _LOW, HOLE))
+    return Program(Looking(model), inputs, takes, _seen(model))
+
+
+def _seen(model: Rethined) -> tuple[TensorInfo, ...]:
+    """What the first program says and the second reads; planes in every target."""
+    size, said = (
+        model.config.d_k + 2 * model.config.position,
+        "coarse image in the hole, photo elsewhere",
+    )
+    return (
+        TensorInfo("composite", (1, 3, *_LOW), "BCHW", "float32", said),
+        TensorInfo("details", (1, 3, *_LOW), "BCHW", "float32", "composite less its blur"),
+        TensorInfo("queries", (TOKENS, size), "ND", "float32", "of each token, over √d"),
+        TensorInfo("keys", (size, TOKENS), "DN", "float32", "of each token"),
+    )
+
+
+def choose(options: RethinedOptions, model: Rethined) -> Program:
+    """Second of a pair, run once for every K hole tokens: what to copy for each."""
+    listed, ranks = options.places, options.ranks
+    module, seen = Choosing(model, ranks), _seen(model)
+    inputs = {info.name: torch.rand(info.shape) for info in seen}
+    inputs["mask"] = scene(_LOW)["mask"]
     inputs["tokens"] = torch.arange(listed, dtype=torch.int32)
     takes = [
-        image_info("image", 3, _LOW, RGB),
+        *seen,
         image_info("mask", 1, _LOW, HOLE),
         TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
     ]
-    module = HoleTokens(model, ranks)
     if module.coherent:
         inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=listed)
         place = f"place of each in tokens, else {listed}"
         takes.append(TensorInfo("rows", (TOKENS,), "N", "int32", place))
-    composite = "coarse image in the hole, photo elsewhere"
     gives = (
         TensorInfo("low", (listed, PATCH, 3, PATCH), "KHCW", "float32", "filled patches"),
-        image_info("composite", 3, _LOW, composite),
         TensorInfo("indices", (1, listed, ranks), "NTK", "int32", "token each one copies"),
         TensorInfo("scores", (1, listed, ranks), "NTK", "float32", "their attention scores"),
     )
@@ -73,7 +93,7 @@ def low(options: RethinedOptions, model: Rethined) -> Program:
 
 
 def patch(options: RethinedOptions) -> Program:
-    """The other half: windows of the photo to patches of it at full resolution."""
+    """A pair's last, where asked for: windows of the photo to its patches at full resolution."""
     scale, sources = options.hr // LOW_RESOLUTION, BATCH * options.ranks
     size = PATCH * scale
     window = size + 2 * HALO

@@ -1,4 +1,4 @@
-"""The caller of a split pair, with torch programs in place of artifacts."""
+"""A pair's plain caller and its own, with torch programs in place of artifacts."""
 
 from collections.abc import Callable
 
@@ -12,19 +12,12 @@ from torch.nn import functional as F
 from rethined_export.models.rethined import preset_config, untrained
 from rethined_export.photo.files import read_photo
 from rethined_export.photo.scenes import photo_path
-from rethined_export.recipes.rethined import RECIPE
-from rethined_export.recipes.rethined.caller import (
-    GRID,
-    TOKENS,
-    Pair,
-    Square,
-    choose,
-    fill,
-    windows,
-)
+from rethined_export.recipes.rethined import RECIPE, native
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.recipes.rethined.options import RethinedOptions
+from rethined_export.recipes.rethined.pair import Pair
 from rethined_export.recipes.types import TorchRunner
+from tests.plain_caller import GRID, TOKENS, Programs, Square, choose, fill, parts
 
 #: Two orders of summation through some seventy layers, as for the rewritten graph.
 TOLERANCE = 1e-5
@@ -38,14 +31,13 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def pair(model) -> Callable[..., Pair]:
-    def make(hr: int = 1024, k: int = 1, budget: int = BUDGET) -> Pair:
+def pair(model) -> Callable[..., Programs]:
+    def make(hr: int = 1024, k: int = 1, budget: int = BUDGET) -> Programs:
         made = []
         options = RethinedOptions(hr=hr, upscale="patches", split=True, hole_budget=budget, top_k=k)
-        for part in ("low", "patch"):
+        for part in ("low", "choose", "patch"):
             made.append(TorchRunner(RECIPE.program(options, model, part)))
-        low, patch = made
-        return Pair(low, patch, hr // 512, options.places, k)
+        return Programs(*made, hr // 512, options.places, k)
 
     return make
 
@@ -108,10 +100,18 @@ HOLES: dict[str, Callable[[int], np.ndarray]] = {
 def test_equals_the_whole_image(model, pair, name):
     photo, hole = texture(1024, 1024), HOLES[name](16)
     given = photo.astype(np.float32) / 255
+    expected = whole(model, photo, hole, 1024)
     square = Square(given.copy(), hole, 2)
-    fill(pair(), square)
-    assert np.abs(square.photo - whole(model, photo, hole, 1024)).max() <= TOLERANCE
-    assert np.array_equal(square.photo[~hole], given[~hole])
+    programs = pair()
+    fill(programs, square)
+    filled = [square.photo]
+    for patch in (None, programs.patch):  # by librethined, and by the third program
+        own = native.Square(given.copy(), hole, 2)
+        Pair(programs.low, programs.choose, patch, 2, programs.budget, 1).fill(own, 1)
+        filled.append(own.photo)
+    for result in filled:
+        assert np.abs(result - expected).max() <= TOLERANCE
+        assert np.array_equal(result[~hole], given[~hole])
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -216,7 +216,7 @@ def test_every_hole_token_is_exact_in_one_part(share, budget, coherence, seed):
     flags = np.random.default_rng(seed).random(TOKENS) < share
     tokens = np.flatnonzero(flags)
     finished: list[int] = []
-    for part, done in windows(tokens, budget, GRID + 1 if coherence else 0):
+    for part, done in parts(tokens, budget, GRID + 1 if coherence else 0):
         assert len(part) <= budget
         listed = set(part.tolist())
         for token in part[done].tolist() if coherence else ():
@@ -232,3 +232,25 @@ def test_every_hole_token_is_exact_in_one_part(share, budget, coherence, seed):
         finished += part[done].tolist()
     assert set(finished) == set(tokens.tolist())
     assert coherence or len(finished) == len(tokens)
+
+
+def test_the_network_looks_once_at_any_hole(pair):
+    """Only choosing is repeated for a hole over the budget."""
+    runs = {"low": 0, "choose": 0}
+
+    def counted(name: str, program: TorchRunner) -> TorchRunner:
+        class Counted:
+            takes, name = program.takes, "counted"
+
+            def __call__(self, **inputs):
+                runs[part] += 1
+                return program(**inputs)
+
+        part = name
+        return Counted()
+
+    programs = pair()
+    low, choose = (counted(name, getattr(programs, name)) for name in ("low", "choose"))
+    square = native.Square(texture(1024, 1024), HOLES["all tokens but one"](16), 2)
+    Pair(low, choose, None, 2, programs.budget, 1).fill(square, 1)
+    assert runs["low"] == 1 and runs["choose"] >= TOKENS // PLACES

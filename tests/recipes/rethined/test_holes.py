@@ -9,7 +9,7 @@ from test_graph import MASKS, SIZES, TOLERANCE, blobs, frame, photo
 from rethined_export.models.rethined import GRID, TOKENS
 from rethined_export.recipes.rethined.dropin import HoleGraph, HoleList, PatchPaste
 from rethined_export.recipes.rethined.graph import ExportGraph
-from rethined_export.recipes.rethined.holes import HoleTokens, neighbours
+from rethined_export.recipes.rethined.holes import Choosing, neighbours
 
 
 @settings(deadline=None, max_examples=60)
@@ -58,7 +58,7 @@ def test_neighbours_are_reflected_at_the_border():
 
 def test_published_variant_is_refused(models):
     with pytest.raises(ValueError, match="published"):
-        HoleTokens(models["published"])
+        Choosing(models["published"])
 
 
 @pytest.mark.parametrize("mask", MASKS[:-1], ids=lambda mask: mask.__name__)

@@ -16,11 +16,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rethined_export.errors import UserError
-from rethined_export.recipes.rethined import caller as plain
 from rethined_export.recipes.rethined import native
 from rethined_export.recipes.rethined.native import Choice, Layout, NativeError, Order, Status
 from rethined_export.recipes.rethined.native.compile import SOURCE
+from rethined_export.recipes.rethined.pair import Pair
 from rethined_export.recipes.rethined.patches import PatchStage
+from rethined_export.recipes.rethined.windows import Filling
+from tests import plain_caller as plain
 
 FUZZ = Path(__file__).parent / "native"
 COMPILER = shutil.which("cc")
@@ -158,9 +160,9 @@ def patch_program(scale: int, k: int) -> Any:
 def fill_plain(square: plain.Square, choice: Choice) -> np.ndarray:
     """The photo, filled by the plain caller."""
     low = np.ascontiguousarray(choice.low.transpose(0, 2, 1))
-    given = plain.Choice(choice.flags > 0, low, choice.indices, choice.scores)
+    given = Filling(choice.flags > 0, low, choice.indices, choice.scores)
     patch = patch_program(square.scale, choice.k) if square.scale > 1 else None
-    plain.complete(plain.Pair(None, patch, square.scale, 410, choice.k), square, given)
+    plain.complete(patch, square, given)
     return square.photo
 
 
@@ -212,7 +214,7 @@ def test_reflection(height, width, data):
 )
 def test_filling(library, case, k, seed, threads):
     mask = case.plain().shrink()[1]
-    flags = plain._any(mask[0, 0] > 0, 8)
+    flags = plain.flags(mask[0, 0] > 0, 8)
     assume(flags.any() and not flags.all())
     choice = chosen(mask, k, seed)
     before = case.memory.copy()
@@ -259,7 +261,7 @@ def test_sources_at_the_border_and_beside_the_hole(library):
 )
 def test_parts(share, budget, coherence, seed):
     tokens = np.flatnonzero(np.random.default_rng(seed).random(4096) < share).astype(np.int32)
-    expected = list(plain.windows(tokens, budget, 65 if coherence else 0)) if len(tokens) else []
+    expected = list(plain.parts(tokens, budget, 65 if coherence else 0)) if len(tokens) else []
     found = list(native.parts(tokens, budget, coherence))
     assert len(found) == len(expected)
     for part, (listed, done) in zip(found, expected, strict=True):
@@ -275,28 +277,25 @@ def test_parts(share, budget, coherence, seed):
 
 
 class Network:
-    """A low program that says of each token what follows from its number."""
+    """A choosing program that says of each token what follows from its number."""
 
     name = "made up"
 
-    def __init__(self, k: int, layout: Layout) -> None:
+    def __init__(self, k: int, coherence: bool = False) -> None:
         random = np.random.default_rng(0)
         self.runs = 0
+        self.takes = frozenset({"rows"} if coherence else ())
         self.made = {
             "low": random.random((4096, 8, 3, 8), dtype=np.float32),
             "indices": random.integers(0, 4096, (4096, k)).astype(np.int32),
             "scores": random.random((4096, k), dtype=np.float32),
         }
-        self.composite = random.random((1, 3, 512, 512), dtype=np.float32)
-        if layout == Layout.PIXELS:
-            pixels = np.ascontiguousarray(self.composite.transpose(0, 2, 3, 1))
-            self.composite = pixels.transpose(0, 3, 1, 2)
 
     def __call__(self, *, tokens: np.ndarray, **_inputs: np.ndarray) -> dict[str, np.ndarray]:
         self.runs += 1
         made = {name: values[tokens] for name, values in self.made.items()}
         made["indices"], made["scores"] = made["indices"][None], made["scores"][None]
-        return made | {"composite": self.composite}
+        return made
 
 
 @pytest.mark.parametrize("layout", Layout)
@@ -305,11 +304,18 @@ def test_choosing(layout, k, coherence):
     """One run after the other until all is chosen, kept as the plain caller keeps it."""
     mask = np.zeros((1, 1, 512, 512), np.float32)
     mask[..., 100:300, 37:391] = 1
-    image, network = np.zeros((1, 3, 512, 512), np.float32), Network(k, layout)
-    network.takes = frozenset({"image", "mask", "tokens"} | ({"rows"} if coherence else set()))
-    choice = native.choose(network, 410, k, coherence, image, mask)
+    image, network = np.zeros((1, 3, 512, 512), np.float32), Network(k, coherence)
+    composite = NUMBERS.random((1, 3, 512, 512), dtype=np.float32)
+    if layout == Layout.PIXELS:
+        pixels = np.ascontiguousarray(composite.transpose(0, 2, 3, 1))
+        composite = pixels.transpose(0, 3, 1, 2)
+
+    def low(**_inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return {"composite": composite}
+
+    choice = Pair(low, network, None, 1, 410, k).look(image, mask)
     assert network.runs == 3 + coherence
-    expected = plain.choose(plain.Pair(network, None, 1, 410, k), image, mask)
+    expected = plain.choose(plain.Programs(low, network, None, 1, 410, k), image, mask)
     assert np.array_equal(choice.flags > 0, expected.hole)
     assert np.array_equal(choice.low, expected.low.transpose(0, 2, 1))
     assert np.array_equal(choice.indices, expected.indices)
@@ -458,7 +464,7 @@ def test_too_little_scratch():
 )
 def test_a_broken_network(name, value, status):
     """Nothing of it is kept; and were it kept, nothing of it would be written."""
-    square, network = simple(), Network(2, Layout.PLANES)
+    square, network = simple(), Network(2)
     mask = square.shrink()[1]
     choice = chosen(mask, 2, 0)
     network.made[name][choice.tokens[-1]].flat[-1] = value

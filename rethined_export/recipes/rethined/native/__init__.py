@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rethined_export.converters.types import Array, Runner
+from rethined_export.converters.types import Array
 from rethined_export.errors import UserError
 
 Floats = npt.NDArray[np.float32]
@@ -154,6 +154,7 @@ class Square:
             order = Order.RGBA if photo.ndim == 3 and photo.shape[2] == 4 else Order.RGB
         _check(photo, hole, 4 if order in (Order.RGBA, Order.BGRA) else 3)
         self.photo, self.hole, self.scale = photo, hole, scale
+        self.top, self.left = top, left
         height, width = hole.shape
         self._struct = _SquareStruct(
             photo.ctypes.data, hole.ctypes.data, photo.strides[0], hole.strides[0], height, width,
@@ -197,7 +198,7 @@ class Square:
 
 
 class Choice:
-    """What a low program found, for every token; rows of known tokens carry no meaning.
+    """What a pair's programs found, for every token; rows of known tokens carry no meaning.
 
     Args:
         mask: m_LR, ``[1, 1, 512, 512]``. k: source patches mixed into one.
@@ -238,7 +239,7 @@ class Choice:
         _raise_for(_call("compose", _ready(given, np.float32), layout, self.low))
 
     def keep(self, made: dict[str, Array], part: Part) -> None:
-        """Keep what one run of the low program gave: ``low``, ``indices`` and ``scores``.
+        """Keep what one run of the choosing program gave: ``low``, ``indices`` and ``scores``.
 
         Raises:
             NativeError: an index is no token's, or a number is not finite; nothing is kept.
@@ -252,13 +253,15 @@ class Choice:
             shapes = ", ".join(
                 f"{name} {made[name].shape}" for name in ("low", "indices", "scores")
             )
-            raise ValueError(f"the low program gave {shapes} for {places} tokens and k = {self.k}")
+            raise ValueError(
+                f"the choosing program gave {shapes} for {places} tokens and k = {self.k}"
+            )
         _raise_for(_call("keep", *given, part.listed, part.kept, places, self.struct()))
 
 
 @dataclass(frozen=True)
 class Part:
-    """The inputs of one run of a low program.
+    """The inputs of one run of a choosing program.
 
     Attributes:
         listed: ``tokens`` ``[K]``.
@@ -272,7 +275,7 @@ class Part:
 
 
 def parts(tokens: Indices, budget: int, coherence: bool) -> Iterator[Part]:
-    """Runs of a low program of ``budget`` tokens that together make every hole token exactly.
+    """Runs of a choosing program of ``budget`` tokens that together make every hole token exactly.
 
     Args:
         tokens: ascending, at least one. coherence: the program has a coherence layer.
@@ -292,31 +295,9 @@ def parts(tokens: Indices, budget: int, coherence: bool) -> Iterator[Part]:
         yield part
 
 
-def choose(
-    low: Runner, budget: int, k: int, coherence: bool, image: Floats, mask: Floats
-) -> Choice:
-    """Run a low program as often as the hole needs.
-
-    Args:
-        low: takes ``image`` ``[1, 3, 512, 512]``, ``mask`` ``[1, 1, 512, 512]``, ``tokens`` ``[K]``
-            and, with a coherence layer, ``rows`` ``[4096]``; gives ``low`` ``[K, 8, 3, 8]``,
-            ``composite`` ``[1, 3, 512, 512]``, ``indices`` and ``scores`` ``[1, K, k]``.
-        budget: K.
-
-    Raises:
-        NothingKnownError: the hole touches every patch.
-        NativeError: an index is no token's, or a number is not finite.
-    """
-    choice = Choice(mask, k)
-    for number, part in enumerate(parts(choice.tokens, budget, coherence)):
-        inputs: dict[str, Array] = {"image": image, "mask": mask, "tokens": part.listed}
-        if part.rows is not None:
-            inputs["rows"] = part.rows
-        made = low(**inputs)
-        if number == 0:
-            choice.compose(np.asarray(made["composite"], np.float32))
-        choice.keep(made, part)
-    return choice
+def depth(photo: npt.NDArray[Any]) -> int:
+    """The library's number for a photo's type: uint8, uint16 or float32."""
+    return _DEPTHS[photo.dtype]
 
 
 def message(status: int) -> str:

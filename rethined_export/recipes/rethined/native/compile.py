@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("rethined.c")
+SOURCE, TIMING = (Path(__file__).with_name(name) for name in ("rethined.c", "timing.c"))
 #: Loops are vectorised only where the compiler may fuse and may assume that nothing traps.
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=fast", "-fno-trapping-math", "-Wall", "-Wextra",
          "-Werror", "-s")  # fmt: skip
@@ -26,32 +26,42 @@ class Target:
 
     Attributes:
         triple: as zig names it. file: what is built. flags: beside those of all.
+        sources: what it is built of.
     """
 
     triple: str
     file: str
     flags: tuple[str, ...]
+    sources: tuple[Path, ...] = (SOURCE,)
 
 
 _FUNCTIONS = ("message", "shrink_scratch", "shrink", "list", "part", "compose", "keep",
               "fill_scratch", "fill")  # fmt: skip
-#: What ``make native`` builds. The static one has no C library of its own system in it, so that it
-#: links into a program for any arm64 Linux, Android included.
+_WASM = Target(
+    "wasm32-wasi",
+    "rethined.wasm",
+    (
+        "-msimd128",
+        "-mexec-model=reactor",
+        "-Wl,--export=__heap_base",
+        *(f"-Wl,--export=rethined_{name}" for name in _FUNCTIONS),
+    ),
+)
+#: Programs that time the library on a device: static, so that they run on any Linux, Android too.
+_TIMERS = tuple(
+    Target(f"{machine}-linux-musl", f"rethined-time-{machine}", ("-static",), (SOURCE, TIMING))
+    for machine in ("aarch64", "x86_64")
+)
+#: What ``rethined-bench`` takes to devices and browsers; comes with the package.
+CARRIED = (*_TIMERS, _WASM)
+#: What ``make native`` builds. The object for arm64 Linux has nothing of a C library in it, so that
+#: it links into a program for Android too.
 TARGETS = (
     Target("x86_64-linux-gnu.2.17", "librethined.so", _SHARED),
     Target("aarch64-linux-gnu.2.17", "librethined.so", _SHARED),
     Target("aarch64-linux-musl", "rethined.o", ("-c",)),
     Target("aarch64-macos", "rethined.o", ("-c",)),
-    Target(
-        "wasm32-wasi",
-        "rethined.wasm",
-        (
-            "-msimd128",
-            "-mexec-model=reactor",
-            "-Wl,--export=__heap_base",
-            *(f"-Wl,--export=rethined_{name}" for name in _FUNCTIONS),
-        ),
-    ),
+    *CARRIED,
 )
 
 
@@ -62,7 +72,7 @@ def host() -> Target:
     return Target(f"{machine}-{system}", "librethined.so", _SHARED)
 
 
-def compile_library(target: Target, output: Path) -> None:
+def build(target: Target, output: Path) -> None:
     """Compile for a target.
 
     Raises:
@@ -70,10 +80,10 @@ def compile_library(target: Target, output: Path) -> None:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target.triple, *FLAGS,
-               *target.flags, str(SOURCE), "-o", str(output)]  # fmt: skip
+               *target.flags, *map(str, target.sources), "-o", str(output)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"compiling {SOURCE.name} for {target.triple} failed:\n{done.stderr}")
+        raise RuntimeError(f"compiling {target.file} for {target.triple} failed:\n{done.stderr}")
 
 
 def main() -> None:
@@ -83,7 +93,7 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     for target in TARGETS:
         output = folder / target.triple / target.file
-        compile_library(target, output)
+        build(target, output)
         print(f"{output}: {output.stat().st_size / 1e3:.0f} kB")
 
 

@@ -1,13 +1,9 @@
-"""The caller of a split pair: fills the hole of a photo of any size, and touches nothing else.
+"""Full-resolution patches by a patch program: its windows are cut, and its patches pasted, here.
 
-A split pair is two programs. The *low* one sees the photo at 512² and says, for each hole token,
-what it looks like there and which known patch to copy. The *patch* one makes full-resolution
-patches out of the photo's own. Everything between is done here: shrinking the photo, cutting
-windows out of it, and pasting. No image of full resolution but the photo itself is ever held.
-`docs/runtime.md` tells the same for callers in Swift and Kotlin.
+librethined makes patches without any program; this is for a pair exported with ``--patch-program``,
+whose arithmetic is all in graphs. `docs/runtime.md` tells the steps.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +13,6 @@ import numpy.typing as npt
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.photo.window import reflected
-from rethined_export.recipes.rethined.native import NothingKnownError
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -27,49 +22,17 @@ Pixels = npt.NDArray[Any]
 LOW_RESOLUTION, PATCH, GRID = 512, 8, 64
 #: Patches that one run of the patch program fills: few enough to stay in a core's cache.
 BATCH = 32
-TOKENS = GRID * GRID
 #: Pixels read around a source patch, and low-resolution pixels read around any patch.
 HALO, LOW_HALO = 3, 3
 _WINDOW = PATCH + 2 * LOW_HALO
 #: What lies beyond a window's first or last patch pixel is what lies before it, reflected.
 _AFTER_FIRST = slice(2 * HALO, HALO, -1)
 _BEFORE_LAST = slice(-HALO - 2, -2 * HALO - 2, -1)
-#: Full-resolution rows shrunk at once, in eights: they stay in cache, and bound what is held.
-_STRIP = 8
-#: How far the neighbours of a token lie from it in the list of all tokens.
-_REACH = GRID + 1
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A split pair, loaded.
-
-    Attributes:
-        low: takes ``image`` ``[1, 3, 512, 512]``, ``mask`` ``[1, 1, 512, 512]``, ``tokens``
-            ``[K]`` and, with a coherence layer, ``rows`` ``[4096]``; gives ``low``
-            ``[K, 8, 3, 8]``, ``composite`` ``[1, 3, 512, 512]``, ``indices`` and ``scores``
-            ``[1, K, k]``.
-        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``low_targets`` ``[B, 14, 3, 14]`` and, if
-            k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``. None at s = 1.
-        scale: s; the pair fills photos of up to 512·s pixels a side.
-        budget: K. top_k: k. B is 32.
-    """
-
-    low: Runner
-    patch: Runner | None
-    scale: int
-    budget: int
-    top_k: int
-
-    @property
-    def coherence(self) -> bool:
-        """The low program has a coherence layer, which looks at a token's neighbours."""
-        return "rows" in self.low.takes
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the low program found, for every token; rows of known tokens carry no meaning.
+class Filling:
+    """What the hole tokens of a photo copy; rows of known tokens carry no meaning.
 
     Attributes:
         hole: flags ``[4096]``.
@@ -81,30 +44,6 @@ class Choice:
     low: Floats
     indices: npt.NDArray[np.int32]
     scores: Floats
-
-
-class PairRunner:
-    """A split pair as a function from image and mask to image, for comparing it with torch."""
-
-    def __init__(self, pair: Pair, name: str) -> None:
-        self._pair, self.name = pair, name
-        self.takes = frozenset({"image", "mask"})
-
-    def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """``image`` ``[1, 3, S, S]`` and ``mask`` ``[1, 1, S, S]``; the outputs of a whole."""
-        photo = np.array(inputs["image"][0].transpose(1, 2, 0), np.float32, order="C")
-        square = Square(photo, inputs["mask"][0, 0] > 0, self._pair.scale)
-        choice = fill(self._pair, square)
-        return {
-            "output": photo.transpose(2, 0, 1)[None],
-            "indices": choice.indices[None],
-            "scores": choice.scores[None],
-        }
-
-
-def count_tokens(hole: Bools) -> int:
-    """Tokens of the grid that hold any pixel of a hole ``[S, S]``."""
-    return int(np.count_nonzero(_any(hole, len(hole) // GRID)))
 
 
 class Square:
@@ -126,23 +65,6 @@ class Square:
         self._framed_rows = reflected(top - HALO, framed, photo.shape[0])
         self._framed_columns = reflected(left - HALO, framed, photo.shape[1])
         self.full = 1.0 if photo.dtype == np.float32 else float(np.iinfo(photo.dtype).max)
-
-    def shrink(self) -> tuple[Floats, Floats]:
-        """x_LR before its hole is cut, ``[1, 3, 512, 512]``, and m_LR ``[1, 1, 512, 512]``.
-
-        A low-resolution pixel is the mean of its s × s pixels, and hole where any of them is.
-        """
-        image = np.empty((LOW_RESOLUTION, LOW_RESOLUTION, 3), np.float32)
-        mask = np.empty((LOW_RESOLUTION, LOW_RESOLUTION), np.bool_)
-        lines = PATCH * -(-_STRIP // self.scale)
-        rows, columns = self._framed_rows[HALO:-HALO], self._framed_columns[HALO:-HALO]
-        for line in range(0, LOW_RESOLUTION, lines):
-            some = rows[line * self.scale : (line + lines) * self.scale]
-            part = slice(line, line + lines)
-            image[part] = _mean(_window(self.photo, some, columns), self.scale)
-            mask[part] = _any(_window(self.hole, some, columns), self.scale)
-        image *= np.float32(1 / self.full)
-        return image.transpose(2, 0, 1)[None], mask[None, None].astype(np.float32)
 
     def windows(self, tokens: Ints) -> Floats:
         """Photo around tokens, ``[M, e, 3, e]`` in its own numbers, 0 to ``full``.
@@ -217,107 +139,18 @@ class Square:
         return np.asarray(begins & (tops + side <= height) & (lefts + side <= width), np.bool_)
 
 
-def fill(pair: Pair, square: Square) -> Choice:
-    """Fill the hole under a square, in place; known pixels are not written.
+def complete(patch: Runner, square: Square, filling: Filling) -> None:
+    """Make the full-resolution patches that were chosen, and paste them.
 
-    Returns:
-        What was copied from where.
-
-    Raises:
-        NothingKnownError: the hole touches every patch.
+    Args:
+        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``low_targets`` ``[B, 14, 3, 14]`` and, if
+            k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``.
     """
-    image, mask = square.shrink()
-    choice = choose(pair, image, mask)
-    complete(pair, square, choice)
-    return choice
-
-
-def complete(pair: Pair, square: Square, choice: Choice) -> None:
-    """Make the full-resolution patches that were chosen, and paste them."""
-    tokens = np.flatnonzero(choice.hole)
-    if pair.patch is None:
-        square.paste(tokens, _low_patches(choice.low, tokens) * np.float32(square.full))
-        return
-    sources = Sources(square, choice)
+    tokens = np.flatnonzero(filling.hole)
+    sources = Sources(square, filling)
     for start in range(0, len(tokens), BATCH):
         some = tokens[start : start + BATCH]
-        square.paste(some, _patches(pair, sources, choice, some))
-
-
-def choose(pair: Pair, image: Floats, mask: Floats) -> Choice:
-    """Run the low program as often as the hole needs.
-
-    Args:
-        image: x_LR ``[1, 3, 512, 512]``; mask: m_LR ``[1, 1, 512, 512]``.
-
-    Raises:
-        NothingKnownError: the hole touches every patch.
-    """
-    hole = _any(mask[0, 0] > 0, PATCH).reshape(-1)
-    if hole.all():
-        raise NothingKnownError("the hole leaves no whole patch to copy from; use a smaller hole")
-    found: Choice | None = None
-    reach = _REACH if pair.coherence else 0
-    for tokens, done in windows(np.flatnonzero(hole), pair.budget, reach):
-        listed = np.zeros(pair.budget, np.int32)
-        listed[: len(tokens)] = tokens
-        inputs: dict[str, Array] = {"image": image, "mask": mask, "tokens": listed}
-        if pair.coherence:
-            inputs["rows"] = np.full(TOKENS, pair.budget, np.int32)
-            inputs["rows"][tokens] = np.arange(len(tokens))
-        made = pair.low(**inputs)
-        if found is None:
-            found = Choice(
-                hole,
-                made["composite"][0].transpose(1, 0, 2).astype(np.float32, order="C"),
-                np.zeros((TOKENS, pair.top_k), np.int32),
-                np.zeros((TOKENS, pair.top_k), np.float32),
-            )
-        _note(found, made, tokens, done)
-    assert found is not None
-    return found
-
-
-def windows(tokens: Ints, budget: int, reach: int) -> Iterator[tuple[Ints, Bools]]:
-    """Parts of a list of hole tokens for the low program, and which of each part it fills exactly.
-
-    The coherence layer needs a token's neighbours in the same part: parts overlap, so that every
-    token is exact in one.
-
-    Args:
-        tokens: ascending. budget: K, more than twice the reach.
-        reach: how far a token's neighbours lie from it in the list of all; 0 if none is needed.
-    """
-    start = 0
-    while True:
-        part = tokens[start : start + budget]
-        end = start + len(part)
-        done = np.ones(len(part), np.bool_)
-        if start > 0:
-            done &= part - reach > tokens[start - 1]
-        if end < len(tokens):
-            done &= part + reach < tokens[end]
-        yield part, done
-        if end == len(tokens):
-            return
-        following = tokens[start + np.flatnonzero(done)[-1] + 1]
-        start = int(np.searchsorted(tokens, following - reach))
-
-
-def _note(found: Choice, made: dict[str, Array], tokens: Ints, done: Bools) -> None:
-    """Keep what the low program says of the tokens it fills exactly."""
-    kept, places = tokens[done], np.flatnonzero(done)
-    found.indices[kept] = made["indices"][0][places]
-    found.scores[kept] = made["scores"][0][places]
-    grid = found.low.reshape(GRID, PATCH, 3, GRID, PATCH)
-    grid[kept // GRID, :, :, kept % GRID] = made["low"][places]
-
-
-def _low_patches(low: Floats, tokens: Ints) -> Floats:
-    """``[M, 8, 3, 8]``."""
-    grid = low.reshape(GRID, PATCH, 3, GRID, PATCH)
-    patches: Floats = grid[tokens // GRID, :, :, tokens % GRID]
-    return patches
+        square.paste(some, _patches(patch, sources, filling, some))
 
 
 class Sources:
@@ -326,11 +159,11 @@ class Sources:
     All in the photo's own numbers: the patch program is linear, so its scale is that of its inputs.
     """
 
-    def __init__(self, square: Square, choice: Choice) -> None:
+    def __init__(self, square: Square, filling: Filling) -> None:
         self._square = square
-        low = choice.low * np.float32(square.full)
+        low = filling.low * np.float32(square.full)
         self._low = np.pad(low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
-        grid = choice.hole.reshape(GRID, GRID).astype(np.uint8)
+        grid = filling.hole.reshape(GRID, GRID).astype(np.uint8)
         self._beside_hole = cv2.dilate(grid, np.ones((3, 3), np.uint8)).reshape(-1) > 0
         # Enlarging is linear: the identity, enlarged, is its matrix ``[e, 14]``.
         identity, scale = np.eye(_WINDOW, dtype=np.float32), square.scale
@@ -368,17 +201,16 @@ class Sources:
         return enlarged
 
 
-def _patches(pair: Pair, sources: Sources, choice: Choice, tokens: Ints) -> Floats:
+def _patches(patch: Runner, sources: Sources, filling: Filling, tokens: Ints) -> Floats:
     """Full-resolution patches of some tokens, ``[M, p, 3, p]``; at most a batch."""
     listed = np.resize(tokens, BATCH)  # spare places repeat the tokens
     inputs: dict[str, Array] = {
-        "sources": sources.around(choice.indices[listed].astype(np.intp).reshape(-1)),
+        "sources": sources.around(filling.indices[listed].astype(np.intp).reshape(-1)),
         "low_targets": sources.low(listed),
     }
-    if pair.top_k > 1:
-        inputs["weights"] = softmax(choice.scores[listed])
-    assert pair.patch is not None
-    made: Floats = np.asarray(pair.patch(**inputs)["patches"], np.float32)
+    if filling.indices.shape[1] > 1:
+        inputs["weights"] = softmax(filling.scores[listed])
+    made: Floats = np.asarray(patch(**inputs)["patches"], np.float32)
     return made[: len(tokens)]
 
 
@@ -387,29 +219,6 @@ def softmax(scores: Floats) -> Floats:
     grown = np.exp(scores - scores.max(axis=1, keepdims=True))
     weights: Floats = grown / grown.sum(axis=1, keepdims=True)
     return weights
-
-
-def _mean(strip: Pixels, scale: int) -> Floats:
-    """Mean of s × s pixels: ``[h·s, w·s, 3]`` to ``[h, w, 3]``."""
-    height, width = strip.shape[0] // scale, strip.shape[1]
-    # Sums of at most 16 pixels: no type overflows.
-    exact = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}.get(strip.dtype)
-    lines = np.ascontiguousarray(strip).reshape(height, scale, width * 3)
-    summed = np.add.reduce(lines, axis=1, dtype=exact or np.float32).reshape(height, width, 3)
-    small = cv2.resize(
-        summed.astype(np.float32), (width // scale, height), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(small * np.float32(1 / scale), np.float32)
-
-
-def _any(flags: Bools, size: int) -> Bools:
-    """Whether any of size × size flags is set."""
-    height, width = flags.shape
-    lines = np.ascontiguousarray(flags).reshape(height // size, size, width)
-    tall = np.logical_or.reduce(lines, axis=1)
-    # Column by column: numpy reduces a short last axis many times slower.
-    found: Bools = np.logical_or.reduce([tall[:, first::size] for first in range(size)])
-    return found
 
 
 def _window(plane: Pixels, rows: Ints, columns: Ints) -> Pixels:
