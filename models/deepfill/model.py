@@ -86,14 +86,16 @@ class Deepfill(nn.Module):
             x = x[:, :3]
         surroundings = self._run(names.surroundings, x)
         matching = self._run(names.matching, x)
-        matched = self.attention(matching, mask)
+        matched = self.get_submodule(names.attention)(matching, mask)
         both = torch.cat([surroundings, self._run(names.matched, matched)], dim=1)
         return coarse, self._bounded(self._run(names.painter, both))
 
     @property
     def attention(self) -> ContextualAttention:
         """The contextual attention of the second stage."""
-        return self.get_submodule(self.names.attention)
+        attention = self.get_submodule(self.names.attention)
+        assert isinstance(attention, ContextualAttention)
+        return attention
 
     def _run(self, names: Sequence[str], x: Tensor) -> Tensor:
         for name in names:

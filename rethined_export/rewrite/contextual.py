@@ -102,8 +102,8 @@ class DiagonalAttention(nn.Module):
         logits = table.reshape(valid.shape[1], -1) * valid
         if self.config.excludes:
             logits = logits + NEVER * (1 - valid)
-        # Most shares are next to nothing, and a processor takes a hundred times as long over numbers
-        # too small to be normal ones; above 1e-22 this changes none.
+        # Most shares are next to nothing, and a processor takes a hundred times as long over
+        # numbers too small to be normal ones; above 1e-22 this changes none.
         return torch.relu(torch.softmax(logits, dim=1) - NOTHING) * valid
 
     def _pasted(self, x: Tensor, weights: Tensor) -> Tensor:
