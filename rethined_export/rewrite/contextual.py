@@ -72,16 +72,16 @@ class DiagonalAttention(nn.Module):
 
     def _listed(self, x: Tensor) -> Tensor:
         """``[1, C, rows, columns]`` → ``[N, C]``, as positions are numbered after fusing."""
-        channels = x.shape[1]
-        listed = x.reshape(channels, self.rows, self.columns)
-        listed = listed.permute(2, 1, 0) if self.config.fuse else listed.permute(1, 2, 0)
-        return listed.reshape(-1, channels)
+        if self.config.fuse:
+            x = x.reshape(-1, self.rows, self.columns).transpose(1, 2)
+        return x.reshape(-1, self.rows * self.columns).transpose(0, 1)
 
     def _unlisted(self, listed: Tensor) -> Tensor:
         """``[N, C]`` → ``[C, rows, columns]``."""
+        planes = listed.transpose(0, 1)
         if self.config.fuse:
-            return listed.reshape(self.columns, self.rows, -1).permute(2, 1, 0)
-        return listed.reshape(self.rows, self.columns, -1).permute(2, 0, 1)
+            return planes.reshape(-1, self.columns, self.rows).transpose(1, 2)
+        return planes.reshape(-1, self.rows, self.columns)
 
     def _scores(self, x: Tensor) -> Tensor:
         """Sharpened, over the norm of the patch that is copied from."""
