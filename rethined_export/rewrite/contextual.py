@@ -23,9 +23,6 @@ from rethined_export.models.deepfill.attention import (
 from rethined_export.models.deepfill.config import POSITION, STRIDE
 from rethined_export.rewrite.runs import runs_of, take_runs
 
-#: A share of a mix that is taken for none.
-NOTHING = 1e-30
-
 
 class DiagonalAttention(nn.Module):
     """Twin of :class:`~rethined_export.models.deepfill.ContextualAttention` for maps of one size.
@@ -102,9 +99,7 @@ class DiagonalAttention(nn.Module):
         logits = table.reshape(valid.shape[1], -1) * valid
         if self.config.excludes:
             logits = logits + NEVER * (1 - valid)
-        # Most shares are next to nothing, and a processor takes a hundred times as long over
-        # numbers too small to be normal ones; above 1e-22 this changes none.
-        return torch.relu(torch.softmax(logits, dim=1) - NOTHING) * valid
+        return torch.softmax(logits, dim=1) * valid
 
     def _pasted(self, x: Tensor, weights: Tensor) -> Tensor:
         """The sum of the patches over each pixel.

@@ -87,12 +87,10 @@ def a_neighbour_from_the_other_side(model: onnx.ModelProto) -> None:
 def patches_of_the_hole_win_their_share(model: onnx.ModelProto) -> None:
     """What they won is not dropped."""
     [softmax] = nodes(model, "Softmax")
-    [less] = readers(model, softmax.output[0])
-    [share] = readers(model, less.output[0])
-    [product] = readers(model, share.output[0])
-    assert (share.op_type, product.op_type) == ("Relu", "Mul")
+    [product] = readers(model, softmax.output[0])
+    assert product.op_type == "Mul"
     for node in readers(model, product.output[0]):
-        node.input[list(node.input).index(product.output[0])] = share.output[0]
+        node.input[list(node.input).index(product.output[0])] = softmax.output[0]
 
 
 def gate_for_feature(model: onnx.ModelProto) -> None:
