@@ -23,9 +23,6 @@ from rethined_export.models.deepfill.attention import (
 from rethined_export.models.deepfill.config import POSITION, STRIDE
 from rethined_export.rewrite.runs import runs_of, take_runs
 
-#: A share of a mix that is taken for none.
-NOTHING = 1e-30
-
 
 class DiagonalAttention(nn.Module):
     """Twin of :class:`~rethined_export.models.deepfill.ContextualAttention` for maps of one size.
@@ -72,16 +69,16 @@ class DiagonalAttention(nn.Module):
 
     def _listed(self, x: Tensor) -> Tensor:
         """``[1, C, rows, columns]`` → ``[N, C]``, as positions are numbered after fusing."""
-        channels = x.shape[1]
-        listed = x.reshape(channels, self.rows, self.columns)
-        listed = listed.permute(2, 1, 0) if self.config.fuse else listed.permute(1, 2, 0)
-        return listed.reshape(-1, channels)
+        if self.config.fuse:
+            x = x.reshape(-1, self.rows, self.columns).transpose(1, 2)
+        return x.reshape(-1, self.rows * self.columns).transpose(0, 1)
 
     def _unlisted(self, listed: Tensor) -> Tensor:
         """``[N, C]`` → ``[C, rows, columns]``."""
+        planes = listed.transpose(0, 1)
         if self.config.fuse:
-            return listed.reshape(self.columns, self.rows, -1).permute(2, 1, 0)
-        return listed.reshape(self.rows, self.columns, -1).permute(2, 0, 1)
+            return planes.reshape(-1, self.columns, self.rows).transpose(1, 2)
+        return planes.reshape(-1, self.rows, self.columns)
 
     def _scores(self, x: Tensor) -> Tensor:
         """Sharpened, over the norm of the patch that is copied from."""
@@ -102,9 +99,7 @@ class DiagonalAttention(nn.Module):
         logits = table.reshape(valid.shape[1], -1) * valid
         if self.config.excludes:
             logits = logits + NEVER * (1 - valid)
-        # Most shares are next to nothing, and a processor takes a hundred times as long over
-        # numbers too small to be normal ones; above 1e-22 this changes none.
-        return torch.relu(torch.softmax(logits, dim=1) - NOTHING) * valid
+        return torch.softmax(logits, dim=1) * valid
 
     def _pasted(self, x: Tensor, weights: Tensor) -> Tensor:
         """The sum of the patches over each pixel.

@@ -19,19 +19,22 @@ from tests.test_exports import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32.
 SIZE_RATIO = 1.05
-#: Positions are 9 high and 10 wide, so that neither side can be taken for the other.
-SIZE = "80x72"
-#: Without and with fusing, with patches that are excluded.
-DEFAULT = ("v2-tf", "v2-mmagic")
+#: Positions are 9 high and 10 wide, so that neither side can be taken for the other; and a square,
+#: whose transpositions a converter may merge as it may not.
+OBLONG, SQUARE = "80x72", "96x96"
+#: Without and with fusing.
+DEFAULT = (("v2-tf", OBLONG), ("v1-daa", SQUARE))
+CASES = [
+    case if case in DEFAULT else pytest.param(*case, marks=pytest.mark.slow)
+    for case in ((preset, size) for preset in PRESETS for size in (OBLONG, SQUARE))
+]
 
 
 @pytest.mark.conversion
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize(
-    "preset", [p if p in DEFAULT else pytest.param(p, marks=pytest.mark.slow) for p in PRESETS]
-)
-def test_narrow_network_equals_torch(preset: str, target: str, tmp_path: Path) -> None:
-    options = DeepfillOptions(preset=preset, size=SIZE)
+@pytest.mark.parametrize(("preset", "size"), CASES)
+def test_narrow_network_equals_torch(preset: str, size: str, target: str, tmp_path: Path) -> None:
+    options = DeepfillOptions(preset=preset, size=size)
     artifact = write_artifact(options, target, tmp_path / f"made{TARGETS[target].suffix}")
     judge = RECIPE.judge(options, Reference(narrow(preset), "untrained", ""))
     scenes = list(RECIPE.scenes(options, None, None))[-2:]
