@@ -110,7 +110,7 @@ def load(path: Path, threads: int) -> _Session:
 
 def count_operators(path: Path) -> Counter[str]:
     """Nodes of the graph by operator type."""
-    nodes = _read(path).graph.node
+    nodes = read(path).graph.node
     return Counter(node.op_type for node in nodes if node.op_type != "Constant")
 
 
@@ -121,10 +121,15 @@ def channels_last(_path: Path) -> frozenset[str]:
 
 def metadata(path: Path) -> dict[str, str]:
     """The facts embedded in the file."""
-    return {entry.key: entry.value for entry in _read(path).metadata_props}
+    return {entry.key: entry.value for entry in read(path).metadata_props}
 
 
-def _read(path: Path) -> Any:
+def read(path: Path) -> Any:
+    """The model, with weights from other files.
+
+    Raises:
+        ArtifactError: not an ONNX model, truncated, or its weights are not there.
+    """
     check_file(path)
     try:
         return onnx.load(path)
