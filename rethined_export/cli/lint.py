@@ -36,8 +36,8 @@ def _parser() -> ArgumentParser:
 
     made = parser(
         "rethined-lint",
-        "Say which operators of saved artifacts, of this tool or another, an accelerator runs, from "
-        "the file and from published rules. Exit codes: 0 done, 2 unusable file, 5 an operator "
+        "Say which operators of saved artifacts, of this tool or another, an accelerator runs, "
+        "from the file and from published rules. Exit codes: 0 done, 2 unusable file, 5 an operator "
         "falls back (--strict), 6 the packages that read the file are not installed.",
         _EXAMPLES,
     )
@@ -90,9 +90,7 @@ def _check(artifact: Path, options: Namespace) -> dict[str, Any]:
         entry |= {"failure": str(error), "exit_code": UserError.exit_code}
     except MissingConverterError as error:
         entry |= {"failure": str(error), "exit_code": UnavailableError.exit_code}
-    refused = {
-        found["accelerator"]: found["counts"][FALLS_BACK] for found in entry["accelerators"]
-    }
+    refused = {found["accelerator"]: found["counts"][FALLS_BACK] for found in entry["accelerators"]}
     if options.strict and any(refused.values()):
         named = ", ".join(f"{count} on {name}" for name, count in refused.items() if count)
         entry |= {
@@ -103,24 +101,38 @@ def _check(artifact: Path, options: Namespace) -> dict[str, Any]:
 
 
 def _show(entry: dict[str, Any]) -> None:
+    from rethined_export.lint.rules import FALLS_BACK, RUNS, UNKNOWN
+
     for found in entry["accelerators"]:
         counts, parts = found["counts"], found["partitions"]
         say(out, f"{Path(entry['path']).name} on {found['accelerator']} ({found['about']})")
         total = sum(counts.values())
-        listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        listed = f"{counts[RUNS]} run, {counts[FALLS_BACK]} fall back, {counts[UNKNOWN]} unknown"
         say(out, f"  {total} operators: {listed}")
         say(out, f"  multiply-adds: {_share(found['multiply_adds'])}")
         text = f"  partitions: {parts['count']}"
+        if parts["count_if_unknown_runs"] != parts["count"]:
+            text += f", {parts['count_if_unknown_runs']} if what is unknown runs"
         if parts["taken"] < parts["count"]:
             text += (
                 f", of which the largest {parts['taken']} taken by default, with "
                 f"{_percent(parts['share'])} of the multiply-adds"
             )
         say(out, text)
-        if found["findings"]:
-            print_table([_HEADER, *map(_row, found["findings"])])
+        _show_findings(found["findings"])
     for note in entry["notes"]:
         say(out, f"note: {note}")
+
+
+def _show_findings(findings: list[dict[str, Any]]) -> None:
+    """A table, and under it the sources that it numbers."""
+    if not findings:
+        return
+    sources = {found["source"]: found["source_date"] for found in findings}
+    numbers = {url: f"[{number}]" for number, url in enumerate(sources, 1)}
+    print_table([_HEADER, *(_row(found, numbers[found["source"]]) for found in findings)])
+    for url, date in sources.items():
+        say(out, f"  {numbers[url]} {url} ({date})")
 
 
 def _share(cost: dict[str, Any]) -> str:
@@ -136,10 +148,10 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-_HEADER = ("verdict", "operators", "multiply-adds", "such as", "why", "instead", "source")
+_HEADER = ("  verdict", "operators", "multiply-adds", "such as", "why", "instead", "source")
 
 
-def _row(found: dict[str, Any]) -> tuple[str, ...]:
+def _row(found: dict[str, Any], source: str) -> tuple[str, ...]:
     example = found["example"]
     return (
         f"  {found['verdict']}",
@@ -148,5 +160,5 @@ def _row(found: dict[str, Any]) -> tuple[str, ...]:
         example if len(example) <= _WIDTH else f"{example[: _WIDTH - 1]}…",
         found["why"],
         found["instead"] or "-",
-        found["source"],
+        source,
     )

@@ -33,6 +33,15 @@ def _dtype_not(operator: Operator, wanted: list[str]) -> Answer:
     return _any(value.dtype not in wanted if value.dtype else None for value in operator.flowing)
 
 
+def _input_dtype(operator: Operator, wanted: dict[str, list[str]]) -> Answer:
+    """Whether inputs, constants included, have one of these types each."""
+    answers: list[Answer] = []
+    for place, dtypes in wanted.items():
+        value = _input(operator, int(place))
+        answers.append(None if value is None or not value.dtype else value.dtype in dtypes)
+    return False if False in answers else None if None in answers else True
+
+
 def _rank_over(operator: Operator, limit: int) -> Answer:
     return _any(_rank(value, lambda rank: rank > limit) for value in operator.flowing)
 
@@ -101,9 +110,7 @@ def _among(found: Any, values: list[Any]) -> bool:
 
 
 def _element_not(operator: Operator, wanted: dict[str, list[Any]]) -> Answer:
-    return _any(
-        _outside(_input(operator, int(place)), values) for place, values in wanted.items()
-    )
+    return _any(_outside(_input(operator, int(place)), values) for place, values in wanted.items())
 
 
 def _outside(value: Value | None, values: list[Any]) -> Answer:
@@ -138,6 +145,7 @@ def _nested(operator: Operator, wanted: bool) -> Answer:
 CONDITIONS: dict[str, Callable[[Operator, Any], Answer]] = {
     "dtype": _dtype,
     "dtype_not": _dtype_not,
+    "input_dtype": _input_dtype,
     "rank_over": _rank_over,
     "rank_under": _rank_under,
     "size_over": _size_over,

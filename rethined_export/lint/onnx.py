@@ -40,7 +40,7 @@ def read(path: Path) -> Graph:
 
 def _graph(model: Any, notes: list[str]) -> Graph:
     graph = model.graph
-    values = {"": None}
+    values: dict[str, Value | None] = {"": None}
     for info in (*graph.value_info, *graph.input, *graph.output):
         values[info.name] = _declared(info)
     for tensor in graph.initializer:
@@ -88,7 +88,8 @@ def _constant(name: str, tensor: Any) -> Value:
 def _operator(node: Any, values: dict[str, Value | None]) -> Operator:
     read = tuple(values.get(name, Value(name)) for name in node.input)
     written = tuple(values.get(name) or Value(name) for name in node.output if name)
-    attributes, nested = {}, False
+    attributes: dict[str, Any] = {}
+    nested = False
     for attribute in node.attribute:
         value = helper.get_attribute_value(attribute)
         if isinstance(value, onnx.GraphProto):

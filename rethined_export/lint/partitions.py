@@ -15,9 +15,7 @@ def partitions(operators: Sequence[Operator], accelerated: Sequence[bool]) -> li
     Args:
         accelerated: whether the accelerator takes each operator; parts hold one kind or the other.
     """
-    writer = {
-        value.name: number for number, one in enumerate(operators) for value in one.outputs
-    }
+    writer = {value.name: number for number, one in enumerate(operators) for value in one.outputs}
     needs = [
         {writer[value.name] for value in one.given if value.name in writer} - {number}
         for number, one in enumerate(operators)

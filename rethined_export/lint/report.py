@@ -70,13 +70,12 @@ def rule_books(accelerator: str, path: Path) -> list[RuleBook]:
 def report(book: RuleBook, graph: Graph) -> dict[str, Any]:
     """Figures of one artifact on one accelerator, as ``--json`` prints them.
 
-    Operators that nothing is known of count as falling back in the parts and in ``share``, and as
-    running in ``share_if_unknown_runs``. ``taken`` is what is left where the runtime's defaults
+    Operators that nothing is known of count as falling back, and as running in what is called
+    ``…_if_unknown_runs``. ``taken`` is what is left where the runtime's defaults
     take only some of the parts.
     """
     judged = judge(book, graph.operators)
-    runs = [one.verdict == RUNS for one in judged]
-    parts = [part for part in partitions(graph.operators, runs) if runs[part[0]]]
+    parts = _accelerated(judged, {RUNS})
     taken = sorted(parts, key=len, reverse=True)[: book.most_partitions]
     counts = Counter(one.verdict for one in judged)
     costs = [one.operator.multiply_adds for one in judged]
@@ -97,12 +96,20 @@ def report(book: RuleBook, graph: Graph) -> dict[str, Any]:
         },
         "partitions": {
             "count": len(parts),
+            "count_if_unknown_runs": len(_accelerated(judged, {RUNS, UNKNOWN})),
             "taken": len(taken),
             "share": _share(_total(judged, [n for part in taken for n in part]), total),
         },
         "findings": _findings(judged),
         "operators": [_entry(one) for one in judged],
     }
+
+
+def _accelerated(judged: Sequence[Judgement], verdicts: set[str]) -> list[list[int]]:
+    """The parts that the accelerator gets, where operators of these verdicts run."""
+    runs = [one.verdict in verdicts for one in judged]
+    parts = partitions([one.operator for one in judged], runs)
+    return [part for part in parts if runs[part[0]]]
 
 
 def _total(judged: Sequence[Judgement], numbers: Sequence[int]) -> int:
@@ -115,10 +122,10 @@ def _share(part: int, total: int) -> float | None:
 
 
 def _findings(judged: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """What does not run, alike operators together; the costly and the certain first."""
+    """What does not run, or needs care, alike operators together; the costly first."""
     groups: dict[tuple[str, str, str], list[Judgement]] = {}
     for one in judged:
-        if one.verdict != RUNS:
+        if one.verdict != RUNS or one.instead:
             groups.setdefault((one.verdict, one.operator.kind, one.why), []).append(one)
     findings = [
         {
@@ -129,6 +136,7 @@ def _findings(judged: Sequence[Judgement]) -> list[dict[str, Any]]:
             "why": why,
             "instead": group[0].instead,
             "source": group[0].source.url,
+            "source_date": group[0].source.date,
             "example": _shown(group[0]),
         }
         for (verdict, kind, why), group in groups.items()
