@@ -37,8 +37,8 @@ def _parser() -> ArgumentParser:
     made = parser(
         "rethined-lint",
         "Say which operators of saved artifacts, of this tool or another, an accelerator runs, "
-        "from the file and from published rules. Exit codes: 0 done, 2 unusable file, 5 an operator "
-        "falls back (--strict), 6 the packages that read the file are not installed.",
+        "from the file and from published rules. Exit codes: 0 done, 2 unusable file, 5 an "
+        "operator falls back (--strict), 6 the packages that read the file are not installed.",
         _EXAMPLES,
     )
     add = made.add_argument
