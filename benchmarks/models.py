@@ -49,13 +49,23 @@ class Subject:
 
 def subjects() -> list[Subject]:
     """Every model at the size it is used at."""
+    from rethined_export.recipes.aot_gan.options import AotGanOptions
+    from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
+    from rethined_export.recipes.dfnet.options import DfNetOptions
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
+    from rethined_export.recipes.partial_conv.options import PartialConvOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
+    from rethined_export.recipes.twostage.options import TwoStageOptions
 
     return [
         Subject("lama", LamaOptions(preset="big"), 1.5),
         Subject("migan", MiGanOptions(preset="512"), 1.0),
+        Subject("partial-conv", PartialConvOptions(), 1.0),
+        Subject("aot-gan", AotGanOptions(), 1.0),
+        Subject("context-encoder", ContextEncoderOptions(), 1.0),
+        Subject("dfnet", DfNetOptions(), 1.0),
+        Subject("two-stage", TwoStageOptions(), 1.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),
     ]
 

@@ -64,6 +64,7 @@ def subject(artifact: Path, threads: int) -> Iterator[Subject]:
     """
     with deployed(artifact, threads) as made:
         photo, hole = noise_photo(made.spec.options.window)
+        hole = in_middle(hole, made.spec.options.middle)
         if not made.spec.recipe.fills_photos(made.spec.options):
             order = plane_order(made.spec.target)
             yield lambda: whole(made.runner, photo, hole, order)
@@ -119,6 +120,17 @@ def paste(
     filled = photo.copy()
     filled[hole] = np.rint(np.clip(output[hole], 0, 1) * np.float32(255))
     return filled
+
+
+def in_middle(hole: npt.NDArray[np.bool_], side: int | None) -> npt.NDArray[np.bool_]:
+    """What of a hole ``[H, W]`` lies in the square of a side in its middle; None: all of it."""
+    if side is None:
+        return hole
+    rows, columns = ((length - side) // 2 for length in hole.shape)
+    part = np.zeros_like(hole)
+    middle = (slice(rows, rows + side), slice(columns, columns + side))
+    part[middle] = hole[middle]
+    return part
 
 
 def noise_photo(

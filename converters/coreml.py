@@ -18,6 +18,7 @@ import torch
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools as ct  # noqa: E402
 
+from rethined_export.converters.files import check_package  # noqa: E402
 from rethined_export.converters.mil import MLProgram  # noqa: E402
 from rethined_export.converters.types import Array, ArtifactError, Program  # noqa: E402
 
@@ -139,6 +140,7 @@ def load(path: Path, threads: int) -> Any:
         UnsupportedOperatorError: an operator the interpreter does not know.
     """
     if platform.system() == "Darwin":
+        check_package(path)
         return _Native(path)
     torch.set_num_threads(threads)
     return _Interpreted(path)
@@ -156,6 +158,7 @@ def channels_last(_path: Path) -> frozenset[str]:
 
 def metadata(path: Path) -> dict[str, str]:
     """The facts embedded in the package."""
+    check_package(path)
     try:
         spec = ct.utils.load_spec(str(path))
     except Exception as error:  # coremltools raises whatever its native reader throws

@@ -5,8 +5,8 @@ from pathlib import Path
 from rethined_export.converters.types import ArtifactError
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-#: What systems leave in folders of their own accord.
-_DROPPED = (".DS_Store", "Thumbs.db", "desktop.ini")
+#: What systems leave in folders of their own accord, beside names that begin with a dot.
+_DROPPED = ("Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__MACOSX", "@eaDir")
 
 
 def check_file(path: Path) -> None:
@@ -26,10 +26,27 @@ def check_file(path: Path) -> None:
         raise ArtifactError(f"{path} is a Git LFS pointer, not the file; run: git lfs pull")
 
 
+def check_package(path: Path) -> None:
+    """Refuse what is no package folder, or has files without data in it.
+
+    Raises:
+        ArtifactError: saying which file it is.
+    """
+    if not path.is_dir():
+        check_file(path)
+        raise ArtifactError(f"{path} is not a Core ML package: it is no folder")
+    if not (path / "Manifest.json").is_file():
+        raise ArtifactError(f"{path} is not a Core ML package: it has no Manifest.json")
+    for file in package_files(path):
+        check_file(file)
+
+
 def package_files(path: Path) -> list[Path]:
     """The files of a package folder in order, without what a system has dropped there."""
-    return sorted(file for file in path.rglob("*") if file.is_file() and not _dropped(file))
+    files = (file for file in path.rglob("*") if file.is_file())
+    return sorted(file for file in files if not _dropped(file.relative_to(path)))
 
 
 def _dropped(file: Path) -> bool:
-    return file.name in _DROPPED or file.name.startswith("._")
+    """By its name within the package, or that of a folder it lies in; packages hide nothing."""
+    return any(part in _DROPPED or part.startswith(".") for part in file.parts)

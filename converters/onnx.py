@@ -81,6 +81,7 @@ class _Session:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class of their own
+            read(path)  # which says what the file is, if it is at fault
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         self.takes = frozenset(given.name for given in self._session.get_inputs())
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -125,22 +126,32 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> Any:
-    """The model, with weights from other files.
+    """The graph, without weights that lie in another file; those must be there.
 
     Raises:
-        ArtifactError: not an ONNX model, truncated, or its weights are not there.
+        ArtifactError: not an ONNX file, or one without its weights.
     """
     check_file(path)
     try:
-        return onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
-    except onnx.checker.ValidationError as error:
-        raise ArtifactError(
-            f"{path} keeps weights in another file, which is not there: {_first_line(error)[:200]}"
-        ) from error
     except Exception as error:  # protobuf's DecodeError, which moved between releases
         raise ArtifactError(f"{path} is not an ONNX file, or is truncated") from error
+    for place in _other_files(model):
+        other = path.parent / place
+        if not other.is_file():
+            raise ArtifactError(
+                f"{path} keeps weights in another file, which is not there: {place}; put it beside"
+            )
+        check_file(other)
+    return model
+
+
+def _other_files(model: Any) -> list[str]:
+    """Names of the files that hold weights."""
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +15,7 @@ from rethined_export.converters.files import package_files
 from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import scratch_name
+from rethined_export.output import place_of, written
 from rethined_export.spec import ExportSpec, check_fields
 
 SCHEMA_VERSION = 2
@@ -147,18 +150,54 @@ def remove(path: Path) -> None:
 def publish(finished: Path, manifest: Manifest, destination: Path) -> None:
     """Move a finished artifact and its manifest into place by renaming: no reader sees half.
 
-    The manifest goes last, so that an artifact with a manifest is always a whole one.
+    The manifest goes last, so that an artifact with a manifest is always a whole one. What they
+    replace keeps its permissions, and where a name is a link, what it points to is replaced.
+
+    Raises:
+        OSError: the system refuses (no permission, disk full).
     """
     signed = manifest_path(destination)
-    written = manifest_path(finished)
-    replaced = scratch_name(destination.parent, f"{destination.name}.replaced")
-    written.write_text(manifest.to_json(), encoding="utf-8")
-    remove(signed)
-    if destination.is_dir():  # a folder cannot be renamed onto one that holds files
-        destination.replace(replaced)
-    finished.replace(destination)
-    written.replace(signed)
-    remove(replaced)
+    with written(signed) as file:
+        file.write(manifest.to_json().encode())
+        place_of(signed).unlink(missing_ok=True)  # its mode is the new one's by now
+        _put(finished, destination)
+
+
+def _put(finished: Path, destination: Path) -> None:
+    """Move a file or package folder to a name, whatever file or package is there."""
+    place = place_of(destination)
+    half = scratch_name(place.parent, place.name)
+    replaced = scratch_name(place.parent, f"{place.name}.replaced")
+    elsewhere = half != finished.resolve()  # the name is a link, perhaps to another file system
+    try:
+        if elsewhere:
+            copy = shutil.copytree if finished.is_dir() else shutil.copyfile
+            copy(finished, half)
+        _with_modes_of(place, half)
+        if place.is_dir():  # a folder cannot be renamed onto one that holds files
+            place.replace(replaced)
+        half.replace(place)
+    finally:
+        if elsewhere:
+            remove(half)
+        if not place.exists() and replaced.exists():
+            replaced.replace(place)
+        remove(replaced)
+
+
+def _with_modes_of(old: Path, new: Path) -> None:
+    """Give each file and folder the permissions of what it replaces, or the usual ones.
+
+    Converters write some files for their owner only.
+    """
+    hidden = os.umask(0)
+    os.umask(hidden)
+    for path in (new, *(new.rglob("*") if new.is_dir() else ())):
+        before = old / path.relative_to(new)
+        mode = (0o777 if path.is_dir() else 0o666) & ~hidden
+        if before.is_dir() == path.is_dir() and before.exists():
+            mode = stat.S_IMODE(before.stat().st_mode)
+        path.chmod(mode)
 
 
 def tool_versions(target: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The export pipeline: weights → rewritten graph → converter → artifact → parity → manifest."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from rethined_export.artifacts import (
     size_of,
     tool_versions,
 )
+from rethined_export.checkpoints import CheckpointError, combined, digest
 from rethined_export.converters import converter, installed
 from rethined_export.converters.diagnosis import diagnose
 from rethined_export.converters.types import (
@@ -40,6 +40,7 @@ from rethined_export.jobs.parent import (
     stale_scratch,
 )
 from rethined_export.jobs.registry import Report, job
+from rethined_export.output import place_of, prepare
 from rethined_export.parity.report import check_parity
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
@@ -66,7 +67,7 @@ class ExportRequest:
         output: folder for artifacts and manifests; created if missing.
         verify: compare each with torch; off means the gates are reported as not run.
         image, mask: photo to compare on instead of the bundled ones; both or neither.
-        rule: how to read the mask.
+        rule: how to read the mask. frame: which picture of its file the photo is.
         overwrite: replace artifacts that exist.
     """
 
@@ -76,6 +77,7 @@ class ExportRequest:
     image: Path | None = None
     mask: Path | None = None
     rule: MaskRule = AS_IT_SAYS
+    frame: int = 1
     overwrite: bool = False
 
 
@@ -138,6 +140,7 @@ def export(request: ExportRequest, on_stage: OnStage) -> Iterator[Exported]:
         for stale in stale_scratch(request.output):
             remove(stale)
         _refuse_existing(request)
+        _prepare_links(request)
         for spec in request.specs:
             yield _export_one(request, spec, on_stage)
 
@@ -153,6 +156,21 @@ def _refuse_existing(request: ExportRequest) -> None:
         for place in (path, manifest_path(path)):
             if place.is_dir() and not (place / "Manifest.json").is_file():
                 raise UserError(f"{place} is a folder; move it away, or choose another --output")
+
+
+def _prepare_links(request: ExportRequest) -> None:
+    """Where an artifact's or a manifest's name is a link, it is written elsewhere.
+
+    Raises:
+        UserError: where that cannot be.
+    """
+    for spec in request.specs:
+        path = request.output / spec.file_name()
+        for link in filter(Path.is_symlink, (path, manifest_path(path))):
+            try:
+                prepare(folders=[place_of(link).parent])
+            except OSError as error:
+                raise UserError(f"cannot write {link}: {error.strerror}; remove it") from error
 
 
 @contextmanager
@@ -214,7 +232,6 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
-        remove(manifest_path(scratch))
 
 
 def _convert_and_check(
@@ -245,7 +262,15 @@ def _convert_and_check(
         parameters=made["parameters"],
     )
     if request.verify:
-        parity = compare(manifest, scratch, stage, request.image, request.mask, rule=request.rule)
+        parity = compare(
+            manifest,
+            scratch,
+            stage,
+            request.image,
+            request.mask,
+            rule=request.rule,
+            frame=request.frame,
+        )
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
             return replace(
@@ -265,14 +290,16 @@ def compare(
     stage: Callable[[str], None],
     image: Path | None = None,
     mask: Path | None = None,
-    checkpoint: Path | None = None,
+    checkpoints: tuple[Path, ...] = (),
     rule: MaskRule = AS_IT_SAYS,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact in a process of its own and compare it with torch.
 
     Args:
         image, mask: photo to use instead of the bundled ones. rule: how to read the mask.
-        checkpoint: where the weights lie now; default: where they lay when it was exported.
+        frame: which picture of its file the photo is.
+        checkpoints: where the weights lie now; default: where they lay when it was exported.
 
     Returns:
         The parity report (see :class:`rethined_export.parity.report.ParityReport`).
@@ -281,50 +308,70 @@ def compare(
         JobError: the artifact could not be loaded or run.
         UserError: the weights are no longer there, or are others.
     """
-    found = _find_checkpoint(manifest, checkpoint)
+    found = [str(path) for path in find_checkpoints(manifest, checkpoints)]
+    places = {"checkpoint": found[0], "more_checkpoints": found[1:]} if found else {}
     arguments = {
-        "spec": {**manifest.spec.to_dict(), "checkpoint": found and str(found)},
+        "spec": {**manifest.spec.to_dict(), **places},
         "path": str(artifact),
         "threads": worker_threads(),
         "image": None if image is None else str(image),
         "mask": None if mask is None else str(mask),
         "rule": asdict(rule),
+        "frame": frame,
     }
     report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
     return report
 
 
-def _find_checkpoint(manifest: Manifest, override: Path | None) -> Path | None:
-    """The file of weights an artifact was made from; None for untrained ones.
+def find_checkpoints(manifest: Manifest, override: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files of weights an artifact was made from; none for untrained ones.
 
     Raises:
-        UserError: it cannot be read, or is not that checkpoint.
+        UserError: one cannot be read, or they are not those checkpoints.
     """
-    recorded = manifest.spec.source
+    recorded, made = manifest.spec.source, manifest.artifact
     if recorded is None:
-        if override is not None:
+        if override:
             raise UserError(
-                f"--checkpoint {override}: {manifest.artifact} was made from untrained weights; "
+                f"--checkpoint {override[0]}: {made} was made from untrained weights; "
                 "leave --checkpoint out"
             )
-        return None
-    path = override or recorded.path
+        return ()
+    paths = override or recorded.files
+    found = combined([_hash(path, made) for path in paths])
+    if found != manifest.weights_sha256:
+        several = len(recorded.files) > 1
+        are, it = (
+            ("are not the checkpoints", "those")
+            if several
+            else ("is not the checkpoint", "that one")
+        )
+        files = "FILE for each" if several else "FILE"
+        raise UserError(
+            f"{', '.join(map(str, paths))} {are} {made} was made from (sha256 "
+            f"{found[:12]}…, not {manifest.weights_sha256[:12]}…); give {it} with "
+            f"--checkpoint {files}, or export again"
+        )
+    return paths
+
+
+def _hash(path: Path, artifact: str) -> str:
+    """sha256 of a checkpoint, its shards too.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        path.open("rb").close()
+        return digest(path)
     except OSError as error:
         raise UserError(
-            f"cannot read checkpoint {path}, which {manifest.artifact} was made from: "
+            f"cannot read checkpoint {path}, which {artifact} was made from: "
             f"{error.strerror}; say where it is with --checkpoint FILE"
         ) from error
-    if found != manifest.weights_sha256:
-        raise UserError(
-            f"{path} is not the checkpoint {manifest.artifact} was made from (sha256 "
-            f"{found[:12]}…, not {manifest.weights_sha256[:12]}…); give that one with "
-            "--checkpoint FILE, or export again"
-        )
-    return path
+    except CheckpointError as error:
+        raise UserError(str(error)) from error
 
 
 @job
@@ -335,7 +382,9 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     made = ExportSpec.from_dict(spec)
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
-    embedded = replace(made, options=made.options.embedded(), checkpoint=reference.weights)
+    embedded = replace(
+        made, options=made.options.embedded(), checkpoint=reference.weights, more_checkpoints=()
+    )
     metadata = {
         "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
         "rethined.weights_sha256": reference.sha256,
@@ -393,6 +442,7 @@ def verify(
     image: str | None,
     mask: str | None,
     rule: dict[str, Any] | None = None,
+    frame: int = 1,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report.
 
@@ -409,6 +459,7 @@ def verify(
         Path(image) if image else None,
         Path(mask) if mask else None,
         MaskRule(**(rule or {})),
+        frame,
     )
 
     def announced(scene: Any) -> Any:

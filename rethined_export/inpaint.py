@@ -28,11 +28,13 @@ class ArtifactFacts:
 
     Attributes:
         window: pixels it takes. in_place: its caller fills photos at their own resolution.
+        middle: side of the square in the window's middle that holes should lie in; None: anywhere.
         pipelines: ways around the hole that its model has beside ours.
     """
 
     window: Window
     in_place: bool
+    middle: int | None
     pipelines: tuple[str, ...]
 
 
@@ -47,7 +49,9 @@ def artifact_facts(artifact: Path) -> ArtifactFacts:
         raise UserError(f"artifact {artifact} does not exist; rethined-export writes them")
     facts = run_job(describe, {"artifact": str(artifact)}, lambda _: None)
     window = Window(*facts["window"])
-    return ArtifactFacts(window, bool(facts["in_place"]), tuple(facts["pipelines"]))
+    return ArtifactFacts(
+        window, bool(facts["in_place"]), facts["middle"], tuple(facts["pipelines"])
+    )
 
 
 def filler(
@@ -153,6 +157,7 @@ def describe(report: Report, *, artifact: str) -> dict[str, Any]:
     return {
         "window": list(options.window),
         "in_place": in_place,
+        "middle": options.middle,
         "pipelines": list(recipe.pipelines()),
     }
 

@@ -17,4 +17,5 @@ def choose(option: str, value: str, known: Iterable[str]) -> str:
         return value
     near = difflib.get_close_matches(value.lower(), names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"{option} {value} is unknown; {hint}(available: {', '.join(names)})")
+    seen = value[:80] if value.isprintable() else ascii(value[:80])
+    raise UserError(f"{option} {seen} is unknown; {hint}(available: {', '.join(names)})")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -22,12 +24,34 @@ def prepare(files: Iterable[Path | None] = (), folders: Iterable[Path | None] = 
     Raises:
         UserError: a place that cannot be written.
     """
+    named: set[Path] = set()
     for file in filter(None, files):
         if file.is_dir():
             raise UserError(f"{file} is a directory; give a file name")
-        _prepare_folder(file.resolve().parent, file)
+        try:
+            place = place_of(file)
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}; choose another") from error
+        if _is_stream(file):
+            continue
+        if place in named:
+            raise UserError(f"two results would go to {file}; give each a name of its own")
+        named.add(place)
+        _prepare_folder(place.parent, file)
     for folder in filter(None, folders):
         _prepare_folder(folder, folder)
+
+
+def place_of(path: Path) -> Path:
+    """Where a result by a user's name goes: a link leads to what is written.
+
+    Raises:
+        OSError: it leads in a circle.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
 
 
 def _prepare_folder(folder: Path, wanted: Path) -> None:
@@ -42,17 +66,29 @@ def _prepare_folder(folder: Path, wanted: Path) -> None:
         ) from error
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether a name is that of a device or pipe, such as /dev/stdout: not ours to replace."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only when all of it is written.
 
     What is replaced keeps its permissions, and where the name is a link, what it points to is
-    replaced.
+    replaced. A device or a pipe is written into.
 
     Raises:
         OSError: the system refuses (no permission, disk full).
     """
-    place = path.resolve()
+    if _is_stream(path):
+        with path.open("wb") as file:
+            yield file
+        return
+    place = place_of(path)
     # In the same folder, since a rename is only atomic within one file system.
     temporary = place.with_name(_temporary_name())
     try:

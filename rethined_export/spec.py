@@ -26,6 +26,7 @@ class ExportSpec:
         model: as in the registry. options: the model's own.
         part: which of the model's programs.
         checkpoint: file of the weights; None for the shipped or, where none are, untrained ones.
+        more_checkpoints: files of further networks' weights, where a model has several.
         checkpoint_key: place of the weights in it; None where it can be told.
         untrained: a stand-in that does not inpaint, also where weights are shipped.
     """
@@ -35,6 +36,7 @@ class ExportSpec:
     options: Options
     part: str = "whole"
     checkpoint: str | None = None
+    more_checkpoints: tuple[str, ...] = ()
     checkpoint_key: str | None = None
     untrained: bool = False
     precision: str = PRECISION
@@ -55,7 +57,8 @@ class ExportSpec:
     def source(self) -> Source | None:
         """Where the weights lie; None for a stand-in."""
         if self.checkpoint is not None:
-            return Source(Path(self.checkpoint), self.checkpoint_key)
+            others = tuple(Path(name) for name in self.more_checkpoints)
+            return Source(Path(self.checkpoint), self.checkpoint_key, others)
         return Source(self.shipped) if self.shipped else None
 
     @property
@@ -96,7 +99,8 @@ class ExportSpec:
         options = kind(**{n: tuple(v) if isinstance(v, list) else v
                           for n, v in facts["options"].items()})  # fmt: skip
         options.check()
-        spec = cls(**{**facts, "options": options})
+        more = tuple(facts["more_checkpoints"])
+        spec = cls(**{**facts, "options": options, "more_checkpoints": more})
         if spec.part not in spec.parts:
             raise ValueError(f"spec.part {spec.part!r} is unknown")
         return spec
@@ -143,10 +147,26 @@ def check_fields(kind: type[Any], facts: Any, where: str) -> None:
     if unknown := sorted(facts.keys() - expected.keys()):
         raise ValueError(f"unknown: {', '.join(where + name for name in unknown)}")
     for name, hint in expected.items():
-        allowed = _json_kinds(hint)
-        if type(facts[name]) not in allowed:
-            wanted = " or ".join(known.__name__ for known in allowed)
+        if not _fits(facts[name], hint):
+            wanted = " or ".join(known.__name__ for known in _json_kinds(hint))
             raise TypeError(f"{where}{name} is {facts[name]!r:.50}, not {wanted}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of the kind that a field's annotation says, and what is in it.
+
+    Objects that stand for dataclasses are looked into by themselves.
+    """
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if type(value) not in _json_kinds(hint):
+        return hint is Any
+    inside = get_args(hint)
+    if get_origin(hint) is tuple and not is_dataclass(inside[0]):
+        return all(_fits(item, inside[0]) for item in value)
+    if get_origin(hint) is dict:
+        return all(_fits(item, inside[1]) for item in value.values())
+    return True
 
 
 def _json_kinds(hint: Any) -> tuple[type, ...]:

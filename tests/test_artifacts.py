@@ -201,6 +201,12 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("spec", "part", "middle"), "spec.part 'middle' is unknown"),
         (_set("spec", "target", "tflite"), "is the manifest of a tflite artifact"),
         (_set("inputs", [1]), "inputs is not an object"),
+        (_set("derived", [1]), "derived is [1], not list"),
+        (_set("operators", {"Add": "two"}), "operators is {'Add': 'two'}, not dict"),
+        (_set("spec", "options", "hr", 7), "--hr 7 is not a multiple of 512"),
+        (_set("spec", "options", "top_k", -1), "--top-k -1 must be from 1 to 64"),
+        (_set("spec", "options", "least_mass", 101), "--least-mass 101"),
+        (_set("spec", "options", "preset", "a\nb\x1b"), r"--preset 'a\nb\x1b' is unknown"),
     ],
 )
 def test_manifest_with_nonsense(
@@ -244,6 +250,77 @@ def test_publish_replaces_and_leaves_nothing(package: bool, tmp_path: Path) -> N
     assert kept.read_text() == "new"
     assert read_manifest(destination) == manifest(spec)
     assert set(tmp_path.iterdir()) == {destination, manifest_path(destination)}
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("package", [False, True])
+@pytest.mark.parametrize("linked", [False, True])
+def test_publish_keeps_permissions_and_links(package: bool, linked: bool, tmp_path: Path) -> None:
+    spec = replace(SPEC, target="coreml" if package else "onnx")
+    output, store = tmp_path / "dist", tmp_path / "store"
+    output.mkdir()
+    store.mkdir()
+    destination = output / spec.file_name()
+    real = store / "v1" if linked else destination
+    signed = store / "v1.json" if linked else manifest_path(destination)
+    kept = fill(real, package, "old")
+    signed.write_text("old")
+    for path, mode in ((kept, 0o640), (signed, 0o600), *([(real, 0o750)] if package else [])):
+        path.chmod(mode)
+    before = modes(real), signed.stat().st_mode
+    if linked:
+        destination.symlink_to(real)
+        manifest_path(destination).symlink_to(signed)
+    scratch = output / f".{os.getpid()}.export-{spec.file_name()}"
+    fill(scratch, package, "new").chmod(0o600)
+    publish(scratch, manifest(spec), destination)
+    assert destination.is_symlink() == manifest_path(destination).is_symlink() == linked
+    assert kept.read_text() == "new" and read_manifest(destination) == manifest(spec)
+    assert (modes(real), signed.stat().st_mode) == before
+    assert set(output.iterdir()) - {scratch} == {destination, manifest_path(destination)}
+    assert set(store.iterdir()) == ({real, signed} if linked else set())
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_new_artifacts_have_the_usual_permissions(package: bool, tmp_path: Path) -> None:
+    """Also where a converter wrote them for their owner only."""
+    scratch = tmp_path / f".{os.getpid()}.export-{SPEC.file_name()}"
+    fill(scratch, package, "new").chmod(0o600)
+    scratch.chmod(0o700)
+    publish(scratch, manifest(), tmp_path / SPEC.file_name())
+    (tmp_path / "usual").mkdir()
+    (tmp_path / "usual" / "file").touch()
+    folder, file = (oct((tmp_path / n).stat().st_mode & 0o777) for n in ("usual", "usual/file"))
+    made = modes(tmp_path / SPEC.file_name())
+    expected = {".": folder, "Data": folder, "Data/weights": file} if package else {".": file}
+    assert made == expected
+
+
+def test_what_cannot_be_put_in_place_leaves_the_old_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "a.mlpackage"
+    kept = fill(destination, True, "old")
+    scratch = tmp_path / f".{os.getpid()}.export-a.mlpackage"
+    fill(scratch, True, "new")
+    really = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if path == scratch:
+            raise OSError("disk full")
+        return really(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        publish(scratch, manifest(), destination)
+    assert kept.read_text() == "old"
+    assert set(tmp_path.iterdir()) == {destination, scratch}
 
 
 def test_remove_of_a_link_keeps_what_it_points_to(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Results by a user's own names: checked first, whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,29 @@ def test_places_that_cannot_be_written(tmp_path: Path, place: str) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a directory"):
         prepare([tmp_path])
+
+
+def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.md").symlink_to(tmp_path / "a.md")
+    with pytest.raises(UserError, match="Too many levels of symbolic links"):
+        prepare([tmp_path / "a.md"])
+
+
+def test_two_results_by_one_name(tmp_path: Path) -> None:
+    (tmp_path / "b.md").symlink_to(tmp_path / "a.md")
+    with pytest.raises(UserError, match=r"two results would go to .*b\.md"):
+        prepare([tmp_path / "a.md", None, tmp_path / "b.md"])
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    prepare([pipe, pipe])
+    write_text(pipe, "table")
+    assert os.read(reader, 100) == b"table"
+    os.close(reader)
+    assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
 def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:

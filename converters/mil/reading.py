@@ -15,7 +15,7 @@ from coremltools.converters.mil.mil import types
 from coremltools.libmodelpackage import ModelPackage
 from torch import Tensor
 
-from rethined_export.converters.files import check_file, package_files
+from rethined_export.converters.files import check_package
 from rethined_export.converters.mil.registry import OPERATORS
 from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError
 
@@ -59,12 +59,7 @@ def open_package(path: Path) -> tuple[Any, Path]:
     Raises:
         ArtifactError: not a package, not an ML Program, or files missing, truncated or unreadable.
     """
-    if not path.is_dir():
-        raise ArtifactError(f"{path}: not an .mlpackage folder")
-    if not (path / "Manifest.json").is_file():
-        raise ArtifactError(f"{path}: no Manifest.json, so not an .mlpackage")
-    for file in package_files(path):
-        check_file(file)
+    check_package(path)
     with _as_artifact_error(path, "cannot read the package"):
         root = Path(ModelPackage(str(path)).getRootModel().path())
         spec = ct.utils.load_spec(str(path))
@@ -102,7 +97,9 @@ def _as_artifact_error(path: Path, failure: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ArtifactError(f"{path}: {failure}: {reason}") from error
+        raise ArtifactError(
+            f"{path}: {failure}, which may be damaged or truncated: {reason}"
+        ) from error
 
 
 def _is_constant(kind: str) -> bool:

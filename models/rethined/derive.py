@@ -5,9 +5,9 @@ Knows nothing of files. Key names are the published ones, without prefixes.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from rethined_export.models.rethined.reference import Inpainter
 Network = Literal["paper", "published", "copy"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
+M = TypeVar("M", bound=Inpainter)
 _HEAD = "generator.multihead_attention"
 _POSITION = f"{_HEAD}.position"
 #: Entries that no forward pass reads, or that are copies of others.
@@ -117,8 +118,7 @@ def from_tensors(
         found = _derived_config(start, state)
     except (KeyError, IndexError) as error:
         raise _another_network(error, Rethined(start).state_dict(), state, variant) from error
-    model = Rethined(found)
-    _load(model, state, variant)
+    model = _loaded(lambda: Rethined(found), state, variant)
     return Derived(model, _differences(start, found), _notes(found))
 
 
@@ -129,8 +129,9 @@ def _copy(state: dict[str, Tensor], config: Mapping[str, Any] | None) -> Derived
         found = copy_config(state, config or {})
     except (KeyError, IndexError) as error:
         raise _another_network(error, CopyModel().state_dict(), state, "copy") from error
-    model = CopyModel(found)
-    _load(model, state, "copy")
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    model = _loaded(lambda: CopyModel(found), state, "copy")
     notes = () if config else (_NO_CONFIG,)
     return Derived(model, _differences(type(found)(), found), notes)
 
@@ -267,8 +268,9 @@ def _another_network(
 ) -> CheckpointError:
     """What is missing, what is there instead, and which variant it may be."""
     known = len(expected.keys() & state.keys())
+    lacking = error.args[0] if isinstance(error, KeyError) else "a weight of more dimensions"
     reason = (
-        f"not a RETHINED checkpoint: {error.args[0]} is missing ({known} of its {len(state)} "
+        f"not a RETHINED checkpoint: {lacking} is missing ({known} of its {len(state)} "
         "tensors have names this model uses"
     )
     if known < len(state) // 2:
@@ -296,13 +298,35 @@ def _hint(names: Iterable[str], asked: Network) -> str:
     return f"; it looks like {made_by[found[-1]]}: try --variant {found[-1]}"
 
 
-def _load(model: Inpainter, state: Mapping[str, Tensor], variant: Network) -> None:
-    """Copy tensors into a model and set it for evaluation.
+def _loaded(build: Callable[[], M], state: Mapping[str, Tensor], variant: Network) -> M:
+    """A model with its weights, for evaluation.
+
+    Raises:
+        CheckpointError: no such model can be built, or tensors do not fit it.
+    """
+    try:
+        # Without memory: a few wide weights would ask for more of it than there is.
+        with torch.device("meta"):
+            expected = build().state_dict()
+    except (ValueError, RuntimeError) as error:
+        said = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"its weights' shapes fit no network of this kind ({said})"
+        ) from error
+    _check_fit(expected, state, variant)
+    model = build()
+    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    return model.eval().requires_grad_(False)
+
+
+def _check_fit(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], variant: Network
+) -> None:
+    """Compare names and shapes.
 
     Raises:
         CheckpointError: naming every missing, unexpected or misshapen one.
     """
-    expected = model.state_dict()
     wanted = {key for key in expected if not key.endswith("num_batches_tracked")}
     problems = []
     if missing := sorted(wanted - state.keys()):
@@ -320,8 +344,6 @@ def _load(model: Inpainter, state: Mapping[str, Tensor], variant: Network) -> No
         raise CheckpointError(
             f"does not fit this model; {'; '.join(problems)}{_hint(state, variant)}"
         )
-    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    model.eval().requires_grad_(False)
 
 
 def _differences(start: Any, found: Any) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ a network's weights from them; ``describe`` lists what is there.
 from rethined_export.checkpoints.errors import CheckpointError
 from rethined_export.checkpoints.fitting import Fitted, fit, strip
 from rethined_export.checkpoints.listing import Guess, Listing, describe, guess
-from rethined_export.checkpoints.reading import Checkpoint, read
+from rethined_export.checkpoints.reading import Checkpoint, combined, digest, read
 
 __all__ = [
     "Checkpoint",
@@ -16,7 +16,9 @@ __all__ = [
     "Fitted",
     "Guess",
     "Listing",
+    "combined",
     "describe",
+    "digest",
     "fit",
     "guess",
     "read",

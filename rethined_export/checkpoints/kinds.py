@@ -25,6 +25,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "a PNG image", "give the checkpoint"),
     (b"\xff\xd8\xff", "a JPEG image", "give the checkpoint"),
     (b"%PDF", "a PDF document", "give the checkpoint"),
+    (bytes(64), "a file that begins with zeros, as a download that broke off", _AGAIN),
+    (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a Torch7 file (.t7) of Lua objects",
+     "save its weights as a torch state dict"),
     (b"\x08\x01\x12", "a TensorFlow SavedModel", "weights of a torch network are needed"),
 )  # fmt: skip
 _LFS = b"version https://git-lfs.github.com/spec/"

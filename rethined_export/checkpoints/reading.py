@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,24 @@ def read(
         path, sha256, contents.container, choice.at, tensors, choice.others, choice.ignored,
         contents.metadata, contents.settings, choice.notes,
     )  # fmt: skip
+
+
+def digest(path: Path) -> str:
+    """sha256 of a checkpoint's bytes, as :attr:`Checkpoint.sha256`.
+
+    Raises:
+        CheckpointError: no checkpoint.
+    """
+    with opened(path) as (_, sha256):
+        return sha256
+
+
+def combined(digests: Collection[str]) -> str:
+    """One sha256 for the files of several networks, in whatever order they were given."""
+    different = sorted(set(digests))
+    if len(different) == 1:
+        return different[0]
+    return hashlib.sha256("".join(different).encode()).hexdigest()
 
 
 @contextmanager

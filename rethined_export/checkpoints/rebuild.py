@@ -26,6 +26,10 @@ _STORAGE_DTYPES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
+    # Of quantised tensors, which are named and not read.
+    "QUInt8Storage": torch.uint8,
+    "QInt8Storage": torch.int8,
+    "QInt32Storage": torch.int32,
 }
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 _NUMPY_DTYPES = {

@@ -2,7 +2,7 @@
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from rethined_export.cli.common import (
     run,
     say,
     stages,
+    write_reports,
 )
 from rethined_export.cores import worker_threads
 from rethined_export.errors import UnavailableError, UserError
@@ -219,7 +220,7 @@ def _measure(
                 options.report, profile, results, options.budget_ms, options.stat, on_stage
             )
 
-    unwritten = _unwritten(
+    unwritten = write_reports(
         (options.junit, lambda: write_text(options.junit, junit(profile, results))),
         (
             options.markdown,
@@ -257,18 +258,6 @@ def _measure(
     return failed or (OVER_BUDGET if over else 0)
 
 
-def _unwritten(*reports: tuple[Path | None, Callable[[], None]]) -> list[UserError]:
-    """Write the reports asked for; one that fails costs neither the others nor the table."""
-    failures = []
-    for path, write in reports:
-        try:
-            if path is not None:
-                write()
-        except UserError as error:
-            failures.append(error)
-    return failures
-
-
 def _check_format(artifact: Path, profile: Profile) -> None:
     from rethined_export.converters import target_of
     from rethined_export.converters.types import ArtifactError
@@ -292,7 +281,7 @@ def _calibrate(options: Namespace, profile: Profile, plan: Plan) -> int:
         raise UserError(f"--calibrate needs wall times; {profile.id} is emulated here")
     with stages(err) as on_stage:
         made = calibrate(profile, options.artifacts, plan, on_stage)
-    unwritten = _unwritten(
+    unwritten = write_reports(
         (options.calibrate, lambda: write_text(options.calibrate, made.to_json()))
     )
     for failure in unwritten:

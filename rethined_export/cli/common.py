@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from rethined_export import cli
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
@@ -29,14 +30,54 @@ INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def _console(*, stderr: bool) -> Console:
-    """A console that prints text as it is: no markup, no emoji names, no wrapping."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+class _UnwrittenError(OSError):
+    """Standard output takes no more."""
 
 
-out = _console(stderr=False)
+@contextmanager
+def _to_output() -> Iterator[None]:
+    """Tell a full standard output from any other trouble.
+
+    Raises:
+        _UnwrittenError: it is full. BrokenPipeError: its reader has gone.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _UnwrittenError(*error.args) from error
+
+
+class _Results(Console):
+    """A console for what was asked for."""
+
+    def __exit__(self, *raised: Any) -> None:
+        """Where what was printed is written."""
+        with _to_output():
+            super().__exit__(*raised)
+
+
+class _Notes(Console):
+    """A console whose text may be lost: nobody's work ends because a note cannot be written."""
+
+    def __exit__(self, *raised: Any) -> None:
+        """Where what was printed is written."""
+        try:
+            super().__exit__(*raised)
+        except BrokenPipeError:  # the reader has gone, and the work with it
+            raise
+        except OSError:
+            _silence(sys.stderr)
+
+
+#: As both print it: no markup, no emoji names, no wrapping.
+_AS_IT_IS: dict[str, Any] = {
+    "highlight": False, "soft_wrap": True, "markup": False, "emoji": False,
+}  # fmt: skip
+out = _Results(**_AS_IT_IS)
 #: Errors, notes and progress; with ``--json`` everything but the document itself.
-err = _console(stderr=True)
+err = _Notes(stderr=True, **_AS_IT_IS)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,10 +98,11 @@ class _Version(argparse.Action):
     """Prints versions without importing anything, and ends."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_given: object) -> NoReturn:
-        print(f"{parser.prog} {_version('rethined-export')}")
-        print(f"python {platform.python_version()}")
-        for name in _PACKAGES:
-            print(f"{name} {_version(name)}")
+        told = [
+            f"{parser.prog} {_version('rethined-export')}",
+            f"python {platform.python_version()}",
+        ]
+        print_text("\n".join([*told, *(f"{name} {_version(name)}" for name in _PACKAGES)]))
         parser.exit()
 
 
@@ -100,9 +142,9 @@ def run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str]
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:  # the reader has gone
-        _silence_output()
+        _silence(sys.stdout)
     except OSError as error:
-        _silence_output()
+        _silence(sys.stdout)
         fail(f"cannot write to standard output: {error.strerror or error}")
     return 1
 
@@ -116,10 +158,10 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
-def _silence_output() -> None:
+def _silence(stream: TextIO | None) -> None:
     """Keep the interpreter from complaining at exit about what it could not write."""
-    with suppress(OSError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
 #: What terminals of another encoding show instead.
@@ -155,7 +197,7 @@ def _run(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str
         message, code = "interrupted; nothing half-written was left", INTERRUPTED
     except (UserError, JobError) as error:
         message, code = str(error), error.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, _UnwrittenError):
         raise
     except Exception as error:
         if os.environ.get("RETHINED_DEBUG"):
@@ -177,10 +219,8 @@ def _check_folder() -> None:
     Raises:
         UserError: it has been deleted.
     """
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise UserError("the working directory has been deleted; change to another") from None
+    if cli.started_nowhere:
+        raise UserError("the working directory has been deleted; change to another")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -208,7 +248,13 @@ def fail(message: str) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print a document to standard output; JSON has no NaN or infinity, so those become null."""
-    print(json.dumps(_finite(document), indent=2, allow_nan=False), flush=True)
+    print_text(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Print lines to standard output as they are."""
+    with _to_output():
+        print(text, flush=True)
 
 
 def _finite(value: Any) -> Any:
@@ -239,6 +285,18 @@ def check_threads(threads: int, cores: int) -> None:
     most = 4 * cores
     if threads > most:
         raise UserError(f"--threads {threads} is too many for {cores} cores; use {most} or fewer")
+
+
+def write_reports(*reports: tuple[Path | None, Callable[[], None]]) -> list[UserError]:
+    """Write the reports asked for; one that fails costs neither the others nor the table."""
+    failures = []
+    for path, write in reports:
+        try:
+            if path is not None:
+                write()
+        except UserError as error:
+            failures.append(error)
+    return failures
 
 
 @contextmanager

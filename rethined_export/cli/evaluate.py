@@ -1,15 +1,30 @@
 """``rethined-eval``: how well a network, and artifacts made from it, fill holes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rethined_export.cli.common import err, fail, out, parser, plain, print_table, run, say
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.common import (
+    err,
+    fail,
+    out,
+    parser,
+    plain,
+    print_table,
+    print_text,
+    run,
+    say,
+    write_reports,
+)
+from rethined_export.cli.pictures import add_mask_options, mask_rule
 from rethined_export.errors import UnavailableError, UserError
 from rethined_export.models.rethined import LOW_RESOLUTION, PRESETS, Rethined
 from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
+
+if TYPE_CHECKING:
+    from rethined_export.quality.scenes import TestSet
 
 EXAMPLES = """\
   rethined-eval
@@ -53,9 +68,12 @@ def _command(arguments: Sequence[str] | None) -> int:
     network_model = reference.model
     assert isinstance(network_model, Rethined)
     photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
+    for note in _several(photos):
+        say(err, f"note: {note}")
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
-    prepare(folders=[chosen.output])
     crops = chosen.output / "crops"
+    reports = {kind: chosen.output / f"quality.{kind}" for kind in ("json", "md", "html", "png")}
+    prepare(reports.values(), [chosen.output, crops])
     pictures = Pictures(crops)
     whole = Evaluation([], [])
     for side in sides:
@@ -72,16 +90,21 @@ def _command(arguments: Sequence[str] | None) -> int:
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
     }
     document = to_json(whole, facts)
-    try:
-        write_text(chosen.output / "quality.json", document)
-        write_text(chosen.output / "quality.md", to_markdown(whole, facts))
-        write_text(chosen.output / "quality.html", to_html(whole, facts, pictures, crops.name))
-        plot(whole, chosen.output / "quality.png")
-        unwritten = ""
-    except (UserError, OSError) as error:  # the figures are worth more than their report
-        unwritten = str(error)
+    unwritten = [
+        str(error)
+        for error in write_reports(
+            (reports["json"], lambda: write_text(reports["json"], document)),
+            (reports["md"], lambda: write_text(reports["md"], to_markdown(whole, facts))),
+            (
+                reports["html"],
+                lambda: write_text(reports["html"], to_html(whole, facts, pictures, crops.name)),
+            ),
+            (reports["png"], lambda: plot(whole, reports["png"])),
+        )
+    ]
+    unwritten += [pictures.failure] if pictures.failure else []
     if chosen.json:
-        print(document, end="", flush=True)
+        print_text(document.rstrip("\n"))
         return _told(unwritten)
     print_table(
         [("method", "side", "holes", "hole PSNR", "hole SSIM", "BPE", "texture", "ms")]
@@ -100,16 +123,24 @@ def _command(arguments: Sequence[str] | None) -> int:
         ]
     )
     if not unwritten:
-        say(out, f"report: {plain(str(chosen.output / 'quality.html'))}")
+        say(out, f"report: {plain(str(reports['html']))}")
     return _told(unwritten)
 
 
-def _told(unwritten: str) -> int:
-    """The exit code, and the reason where a report could not be written."""
-    if unwritten:
-        fail(unwritten)
-        return UserError.exit_code
-    return 0
+def _several(photos: "TestSet") -> Iterator[str]:
+    """Which files hold more pictures than the one that is taken."""
+    from rethined_export.photo.files import frames_in
+
+    for path in (*photos.photos, *(photos.masks or ())):
+        if (count := frames_in(path)) > 1:
+            yield f"{path.name} holds {count} pictures; the first is taken"
+
+
+def _told(unwritten: list[str]) -> int:
+    """The exit code, and why reports could not be written: the figures are worth more."""
+    for failure in unwritten:
+        fail(failure)
+    return UserError.exit_code if unwritten else 0
 
 
 def _options() -> argparse.ArgumentParser:

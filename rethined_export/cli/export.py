@@ -23,7 +23,13 @@ from rethined_export.cli.common import (
     say,
     stages,
 )
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.pictures import (
+    add_scene_options,
+    check_scene,
+    frame,
+    mask_rule,
+    scene_notes,
+)
 from rethined_export.errors import UserError
 from rethined_export.names import choose
 from rethined_export.recipes import RECIPES, recipe, recognisers
@@ -62,17 +68,15 @@ def _parser(model: str) -> ArgumentParser:
     add("--model", default=model, metavar="NAME",
         help=f"{', '.join(RECIPES)} (default {next(iter(RECIPES))})")  # fmt: skip
     add("--list-models", action="store_true", help="what can be exported, and where weights are")
-    add("--checkpoint", type=Path, metavar="FILE",
-        help="weights in any usual container; default: those shipped, if any are")  # fmt: skip
+    add("--checkpoint", type=Path, action="append", metavar="FILE",
+        help="weights in any usual container; repeatable, for a model of several networks; "
+        "default: those shipped, if any are")  # fmt: skip
     add("--checkpoint-key", metavar="PLACE",
         help="where in the file they lie, such as state_dict, if it is not plain")  # fmt: skip
     add("--show-checkpoint", action="store_true", help="list what the checkpoint holds, and end")
     add("--untrained", action="store_true", help="a seeded stand-in; it does not inpaint")
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
-    add("--image", type=Path, metavar="FILE",
-        help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
-    add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
-    add_mask_options(made)
+    add_scene_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
     add("--overwrite", action="store_true", help="replace artifacts that exist")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -151,8 +155,7 @@ def _request(options: Namespace) -> ExportRequest:
     Raises:
         UserError: one is wrong.
     """
-    if (options.image is None) != (options.mask is None):
-        raise UserError("--image and --mask go together; give both or neither")
+    check_scene(options)
     if options.image is not None and options.no_verify:
         raise UserError("--image and --no-verify contradict each other; drop one of them")
     if options.checkpoint_key is not None and options.checkpoint is None:
@@ -171,22 +174,25 @@ def _request(options: Namespace) -> ExportRequest:
     own = chosen.options.read(options)
     _check_weights(options, chosen, own)
     if options.image is not None:
-        next(iter(chosen.scenes(own, options.image, options.mask, rule)))
-    checkpoint = None if options.checkpoint is None else str(options.checkpoint.absolute())
+        for note in scene_notes(options):
+            say(err, f"note: {note}")
+        next(iter(chosen.scenes(own, options.image, options.mask, rule, frame(options))))
+    files = tuple(str(path.absolute()) for path in options.checkpoint or ())
     specs = tuple(
         ExportSpec(
             options.model,
             target,
             own,
             part,
-            checkpoint,
+            files[0] if files else None,
+            files[1:],
             options.checkpoint_key,
             options.untrained,
         )
         for target in targets
         for part in chosen.parts(own)
     )
-    if checkpoint is not None:
+    if files:
         reference = load_reference(specs[0])
         for line in reference.derived:
             say(err, f"read off the checkpoint: {line}")
@@ -199,6 +205,7 @@ def _request(options: Namespace) -> ExportRequest:
         image=options.image,
         mask=options.mask,
         rule=rule,
+        frame=frame(options),
         overwrite=options.overwrite,
     )
 
@@ -207,8 +214,13 @@ def _check_weights(options: Namespace, chosen: Recipe[Any], own: Any) -> None:
     """Weights are given, shipped, asked to be a stand-in, or need not be there.
 
     Raises:
-        UserError: none of these; it says where people get them.
+        UserError: none of these, it says where people get them; or more files than networks.
     """
+    if len(options.checkpoint or ()) > chosen.checkpoints:
+        raise UserError(
+            f"{options.model} takes at most {chosen.checkpoints} --checkpoint, not "
+            f"{len(options.checkpoint)}; drop the others"
+        )
     if options.checkpoint or options.untrained or chosen.stands_in or not chosen.trains:
         return
     if chosen.shipped(own) is None:
@@ -258,12 +270,14 @@ def _show_checkpoint(options: Namespace) -> int:
     """What a file holds, and which model it looks like.
 
     Raises:
-        UserError: no file was given, or it cannot be read.
+        UserError: not one file was given, or it cannot be read.
     """
     if options.checkpoint is None:
         raise UserError("--show-checkpoint lists a --checkpoint FILE; give that")
+    if len(options.checkpoint) > 1:
+        raise UserError("--show-checkpoint lists one --checkpoint FILE; give one after the other")
     try:
-        listing = describe(options.checkpoint, options.checkpoint_key, recognisers())
+        listing = describe(options.checkpoint[0], options.checkpoint_key, recognisers())
     except CheckpointError as error:
         raise UserError(str(error)) from error
     if options.json:

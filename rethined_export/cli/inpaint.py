@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethined_export.cli.common import err, out, parser, print_json, run, say, stages
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.pictures import (
+    add_frame_options,
+    add_mask_options,
+    frame,
+    mask_notes,
+    mask_rule,
+    photo_notes,
+)
 from rethined_export.errors import UserError
 from rethined_export.names import choose
+from rethined_export.output import prepare
 from rethined_export.photo.window import Window
 
 # What loads torch is imported once the options have been read: --help and mistakes answer at once.
@@ -48,6 +56,7 @@ def _parser() -> ArgumentParser:
     )
     add("--pipeline", metavar="NAME",
         help="the model's own way around the hole, such as migan; default: ours")  # fmt: skip
+    add_frame_options(made)
     add_mask_options(made)
     add("--overwrite", action="store_true", help="replace an output that exists")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -56,7 +65,7 @@ def _parser() -> ArgumentParser:
 
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    rule = mask_rule(options)
+    rule, wanted = mask_rule(options), frame(options)
     if options.pipeline is not None and options.artifact is None:
         raise UserError("--pipeline is an artifact's model's own; give --artifact FILE")
     if options.output.exists() and not options.output.is_dir() and not options.overwrite:
@@ -64,11 +73,13 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     from rethined_export.photo.files import check_output, losses, read_mask, read_photo, write_photo
 
-    photo = read_photo(options.image)
+    photo = read_photo(options.image, wanted)
     mask = read_mask(options.mask, rule)
     check_output(photo, options.output)
+    prepare([options.output])
     lost = losses(photo, options.output)
-    notes = _notes(options, photo, mask)
+    notes = photo_notes(options.image, photo) + mask_notes(options.mask, mask, rule.frame)
+    notes += _notes(options, photo, mask)
     for note in notes:
         say(err, f"note: {note}")
     if lost:
@@ -102,17 +113,17 @@ def _fill(
         def stage(text: str) -> None:
             on_stage(name, text)
 
-        window, in_place = _TORCH_WINDOW, None
+        window, middle, in_place = _TORCH_WINDOW, None, None
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            window = facts.window
+            window, middle = facts.window, facts.middle
             if options.pipeline is not None:
                 return _by_pipeline(options, photo, mask, facts, stage), None, window
             if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
         fill = filler(options.artifact, stage)
-        result = inpaint(photo, mask.hole, fill, window, in_place)
-    crop = choose_crop(mask.hole, window) if mask.hole.any() else None
+        result = inpaint(photo, mask.hole, fill, window, in_place, middle)
+    crop = choose_crop(mask.hole, window, middle) if mask.hole.any() else None
     return result, crop, window
 
 
@@ -138,20 +149,10 @@ def _by_pipeline(
 
 
 def _notes(options: Namespace, photo: "Photo", mask: "Mask") -> list[str]:
-    """What the user may not expect, before the work."""
+    """What the user may not expect of the result, before the work."""
     from rethined_export.photo.files import is_lossless
 
-    notes = [f"{options.image.name}: {change}" for change in photo.changed]
-    if photo.frames > 1:
-        notes.append(
-            f"{options.image.name} holds {photo.frames} pictures; the first is filled and written"
-        )
-    if mask.frames > 1:
-        notes.append(f"{options.mask.name} holds {mask.frames} pictures; the first is the mask")
-    if mask.grey:
-        notes.append(f"{options.mask.name} has {mask.grey} grey pixels; read as {mask.rule}")
-    elif not _plain(mask):
-        notes.append(f"{options.mask.name} is read as {mask.rule}")
+    notes = []
     if mask.hole.shape == photo.pixels.shape[:2]:
         if not mask.hole.any():
             notes.append(
@@ -165,11 +166,6 @@ def _notes(options: Namespace, photo: "Photo", mask: "Mask") -> list[str]:
     if not is_lossless(options.output):
         notes.append(f"{options.output.suffix} compresses known pixels too; .png keeps them")
     return notes
-
-
-def _plain(mask: "Mask") -> bool:
-    """Whether the mask is what everybody takes for one."""
-    return mask.rule in ("white on black", "all black", "all white")
 
 
 def _document(
@@ -191,6 +187,7 @@ def _document(
             "channels": photo.pixels.shape[2],
             "bits": 8 * photo.pixels.itemsize,
             "frames": photo.frames,
+            "frame": photo.frame,
         },
         "mask": {
             "path": str(options.mask),
@@ -199,6 +196,7 @@ def _document(
             "hole_share": mask.share,
             "grey_pixels": mask.grey,
             "frames": mask.frames,
+            "frame": mask_rule(options).frame,
             "empty": not mask.hole.any(),
         },
         "artifact": None if options.artifact is None else str(options.artifact),

@@ -12,9 +12,16 @@ from rethined_export.cli.common import (
     print_json,
     print_table,
     run,
+    say,
     stages,
 )
-from rethined_export.cli.masks import add_mask_options, mask_rule
+from rethined_export.cli.pictures import (
+    add_scene_options,
+    check_scene,
+    frame,
+    mask_rule,
+    scene_notes,
+)
 from rethined_export.errors import OperatorError, ParityError, UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
@@ -40,11 +47,8 @@ def _parser() -> ArgumentParser:
     )
     add = made.add_argument
     add("artifacts", nargs="+", type=Path, metavar="ARTIFACT", help="file or .mlpackage folder")
-    add("--image", type=Path, metavar="FILE",
-        help="photo to compare on, with --mask; default: bundled photos")  # fmt: skip
-    add("--mask", type=Path, metavar="FILE", help="its mask; white marks the hole")
-    add_mask_options(made)
-    add("--checkpoint", type=Path, metavar="FILE",
+    add_scene_options(made)
+    add("--checkpoint", type=Path, action="append", metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
     add("--ignore-hash", action="store_true", help="measure a file the manifest did not sign")
     add("--json", action="store_true", help="one JSON document on standard output")
@@ -53,8 +57,9 @@ def _parser() -> ArgumentParser:
 
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    if (options.image is None) != (options.mask is None):
-        raise UserError("--image and --mask go together; give both or neither")
+    check_scene(options)
+    for note in scene_notes(options):
+        say(err, f"note: {note}")
     with stages(err) as on_stage:
         entries = [_check(artifact, options, on_stage) for artifact in options.artifacts]
     if options.json:
@@ -120,8 +125,9 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
         stage,
         options.image,
         options.mask,
-        options.checkpoint,
+        tuple(options.checkpoint or ()),
         mask_rule(options),
+        frame(options),
     )
     entry["operators"] = manifest.operators
     if found != manifest.sha256:

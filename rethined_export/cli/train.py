@@ -19,7 +19,13 @@ from rethined_export.models.rethined.training.settings import (
     TrainingError,
     load_settings,
 )
-from rethined_export.models.rethined.training.state import CHECKPOINT
+from rethined_export.models.rethined.training.state import (
+    CHECKPOINT,
+    CURVES,
+    SAMPLES,
+    WEIGHTS,
+)
+from rethined_export.output import prepare
 
 EXAMPLES = """\
   rethined-train models/weights/rethined-mobile.toml --output build/training
@@ -77,7 +83,10 @@ def _train(
             f"training needs {error.name}: pip install 'rethined-export[train]'"
         ) from error
     settings = load_settings(settings_file)
-    images, trained_on = _images(settings, folder, output, workers)
+    photos = None if folder is None else _photographs(settings, folder)
+    inside = [output / name for name in (SAMPLES, CURVES)]
+    prepare([output / CHECKPOINT, output / WEIGHTS], [output, *inside])
+    images, trained_on = _images(settings, photos, output, workers)
     begun = time.monotonic()
     named: set[str] = set()
 
@@ -103,9 +112,18 @@ def _train(
     return 0
 
 
+def _photographs(settings: Settings, folder: Path) -> Source:
+    """A folder's, by the settings' weights."""
+    photos = Folder(folder)
+    weights = photos.weights([(entry.files, entry.weight) for entry in settings.photos])
+    return photos, weights, 1 - settings.procedural
+
+
 def _images(
-    settings: Settings, folder: Path | None, output: Path, workers: int
+    settings: Settings, photos: Source | None, output: Path, workers: int
 ) -> tuple[Images, str]:
+    """What to train on, and the same in words."""
+
     def tell(drawn: int) -> None:
         if drawn % 500 == 0 or drawn == settings.images:
             say(out, f"drew {drawn}/{settings.images} procedural images")
@@ -113,12 +131,10 @@ def _images(
     def procedural() -> Images:
         return procedural_pool(output, settings.seed, settings.images, max(1, workers), tell)
 
-    if folder is None:
+    if photos is None:
         return procedural(), "procedural images"
-    photos = Folder(folder)
-    weights = photos.weights([(entry.files, entry.weight) for entry in settings.photos])
-    sources: list[Source] = [(photos, weights, 1 - settings.procedural)]
-    trained_on = f"a folder of {len(photos)} images"
+    sources = [photos]
+    trained_on = f"a folder of {len(photos[0])} images"
     if settings.procedural:
         sources.append((procedural(), None, settings.procedural))
         trained_on += " and procedural ones"

@@ -80,7 +80,7 @@ def _dtype(number: int) -> str:
 def _constant(name: str, tensor: Any) -> Value:
     shape = tuple(tensor.dims)
     data = None
-    if (product(shape) or 0) <= _SMALL:
+    if not tensor.external_data and (product(shape) or 0) <= _SMALL:
         data = tuple(numpy_helper.to_array(tensor).reshape(-1).tolist())
     return Value(name, _dtype(tensor.data_type), shape, constant=True, data=data)
 

@@ -65,6 +65,11 @@ def decode(image: Image.Image, data: bytes, path: Path) -> Decoded:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _decode_tiff(image, data, path, depth)
     if depth.bits > 8:
+        if image.tell():  # a frame that builds on others; only Pillow composes them
+            raise UserError(
+                f"{path} is animated with {depth.bits} bits per channel, of which only the first "
+                "picture is read; save the one you want as a 16-bit PNG"
+            )
         stored = _channels_in_order(_by_opencv(data, path, depth), image, data)
         return _widened(stored, depth)
     if image.mode in ("I", "F"):
@@ -218,6 +223,8 @@ def _decode_tiff(
         return _widened(np.asarray(image).astype(np.uint16)[..., None], depth)
     if image.mode in ("I", "F") or depth.bits > 8:
         raise UserError(f"{path} has 32-bit pixels; save it with 8 or 16 bits per channel")
+    if not {1, 4}.issuperset(tags.get(_SAMPLE_FORMAT, (1,))):  # numbers without sign, or untold
+        raise UserError(f"{path} is an unusual kind of TIFF; save it as a PNG")
     if alpha != "straight" and samples in (2, 4) and tags.get(_PHOTOMETRIC) in (0, 1, 2):
         if samples == 2:
             raise UserError(f"{path} is grey with an unusual second channel; save it as a PNG")

@@ -18,9 +18,9 @@ from rethined_export.errors import UserError
 from rethined_export.output import written
 from rethined_export.photo.decoding import decode
 from rethined_export.photo.encoding import encode, format_of, losses
+from rethined_export.photo.frames import count_frames, single_out
 from rethined_export.photo.masks import AS_IT_SAYS, Mask, MaskRule, mask_of
 from rethined_export.photo.metadata import (
-    frames_of,
     icc_profile,
     kept_exif,
     png_exif,
@@ -28,7 +28,6 @@ from rethined_export.photo.metadata import (
 )
 from rethined_export.photo.opening import (
     damage_told,
-    open_image,
     opened,
     read_bytes,
     reason,
@@ -41,6 +40,7 @@ __all__ = [
     "Photo",
     "Pixels",
     "check_output",
+    "frames_in",
     "is_lossless",
     "losses",
     "read_mask",
@@ -65,20 +65,23 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 # --- Reading ---------------------------------------------------------------------------------
 
 
-def read_photo(path: str | Path) -> Photo:
-    """Read a photo upright, in its own depth (8 or 16 bits) and channels; the first frame only.
+def read_photo(path: str | Path, frame: int = 1) -> Photo:
+    """Read a photo upright, in its own depth (8 or 16 bits) and channels.
 
-    Palettes become RGB or RGBA, 1-bit becomes grey, CMYK and other colour spaces become RGB.
-    Raises UserError where the file is missing, empty, cut short, too large or not a photo.
+    Palettes become RGB or RGBA, 1-bit becomes grey, CMYK and other colour spaces become RGB. Of a
+    file with several pictures (animated, or of several pages) one is read; `frame` 1 is the first.
+    Raises UserError where the file is missing, empty, cut short, too large or not a photo, or has
+    no such frame.
     """
     path = Path(path)
-    data = read_bytes(path)
+    whole = read_bytes(path)
     with warnings.catch_warnings():
         # Odd metadata is no news to the user.
         warnings.simplefilter("ignore")
-        image = _loaded(data, path)
+        image, data = _loaded(whole, path, frame)
         with damage_told(path):
-            return _photo(image, data, path)
+            photo = _photo(image, data, path)
+        return replace(photo, frame=frame, frames=count_frames(whole))
 
 
 def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
@@ -87,13 +90,14 @@ def read_mask(path: str | Path, rule: MaskRule = AS_IT_SAYS) -> Mask:
     Raises UserError as `read_photo` does, and where the mask can be read in more than one way.
     """
     path = Path(path)
-    data = read_bytes(path)
+    whole = read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = _loaded(data, path)
+        image, data = _loaded(whole, path, rule.frame)
         with damage_told(path):
             pixels = _mask_pixels(image, data, path)
-        return replace(mask_of(pixels, str(path), rule), frames=frames_of(image, data))
+        del image  # which takes as much again
+        return replace(mask_of(pixels, str(path), rule), frames=count_frames(whole))
 
 
 def _mask_pixels(image: Image.Image, data: bytes, path: Path) -> Pixels:
@@ -106,12 +110,29 @@ def _mask_pixels(image: Image.Image, data: bytes, path: Path) -> Pixels:
     return _upright(np.asarray(image)[..., None], _orientation(image))
 
 
-def _loaded(data: bytes, path: Path) -> Image.Image:
-    """The decoded image, with the EXIF that was kept from its decoder."""
-    image = open_image(data, path)
+def _loaded(whole: bytes, path: Path, frame: int) -> tuple[Image.Image, bytes]:
+    """One picture of a file, decoded, and the file as if that were its first.
+
+    Decoded in full, so that a file cut short is found here and not half-read later; with the EXIF
+    that was kept from its decoder.
+    """
+    image, data = single_out(whole, path, frame)
+    with damage_told(path):
+        image.load()
     if image.format == "PNG" and (exif := png_exif(data)):
         image.info["exif"] = exif
-    return image
+    return image, data
+
+
+def frames_in(path: str | Path) -> int:
+    """How many pictures a file holds; 1 also where it is none, which reading it will tell."""
+    try:
+        data = read_bytes(Path(path))
+    except UserError:
+        return 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return count_frames(data)
 
 
 def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
@@ -130,7 +151,6 @@ def _photo(image: Image.Image, data: bytes, path: Path) -> Photo:
         alpha=decoded.alpha,
         about=_turned(about, orientation),
         changed=decoded.changed,
-        frames=frames_of(image, data),  # last, since counting may unload the first
     )
 
 
@@ -168,8 +188,6 @@ def check_output(photo: Photo, path: str | Path) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a directory; give a file name, such as {path / 'out.png'}")
     kind = format_of(path)
-    if not path.parent.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {path.parent}; create it first")
     if photo.has_alpha and not kind.alpha:
         raise UserError(
             f"{path}: {kind.name} cannot keep the photo's transparency; "

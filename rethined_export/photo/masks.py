@@ -7,6 +7,7 @@ what was seen and the option that settles it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,8 @@ _PLAIN, _NEAR, _LARGE = 0.5, 3, 0.15
 _OTHER, _FLAT = 0.05, 0.01
 #: Edges, however soft, hold no square of one grey this large; a third level does.
 _FLAT_SIDE = 5
+#: Rows looked at at once: masks may be as large as photos.
+_ROWS = 512
 #: Colours told in a message, and how many count as few.
 _TOLD, _FEW = 4, 8
 #: More colours than a mask has, even as a JPEG: a picture's are told apart to two bits less.
@@ -51,11 +54,13 @@ class MaskRule:
         threshold: of 255; what is at least as bright is hole, whatever else it looks like.
         invert: the hole is what would have been known.
         channel: the one that counts, of :data:`CHANNELS`.
+        frame: which picture of its file it is, 1 being the first.
     """
 
     threshold: int | None = None
     invert: bool = False
     channel: str | None = None
+    frame: int = 1
 
 
 #: A mask that says itself what it means.
@@ -70,7 +75,7 @@ class Mask:
         hole: bool `[H, W]`, True = to be filled.
         grey: how many pixels are neither background nor the mark's own colour.
         rule: how the hole was told from the rest, in words.
-        frames: pictures in the file, of which this is the first.
+        frames: pictures in the file.
     """
 
     hole: Bools
@@ -172,25 +177,35 @@ def _eight_bits(pixels: Numbers) -> tuple[Bytes, Bytes | None]:
     count = pixels.shape[2]
     alpha = _scaled(pixels[..., -1]) if count in (2, 4) else None
     colours = _scaled(pixels[..., : 3 if count > 2 else 1])
-    if count > 2 and not (colours[..., :1] != colours[..., 1:]).any():
+    if count > 2 and _in_strips(
+        colours, lambda strip: not (strip[..., :1] != strip[..., 1:]).any()
+    ):
         colours = colours[..., :1]
     return colours, alpha
 
 
 def _scaled(numbers: Numbers) -> Bytes:
-    """To 8 bits. Small numbers in a large type (0 and 1, or 0 and 255) keep their meaning."""
+    """To 8 bits. Small numbers in a large type (0 and 1, or 0 and 255) keep their meaning.
+
+    What is not 0 stays so: however faint, it may be all that is marked.
+    """
     if numbers.dtype == np.uint8:
         return numbers
-    if not np.isfinite(numbers).all() or numbers.min() < 0:
+    lowest, highest = float(numbers.min()), float(numbers.max())  # NaN where one is
+    if not 0 <= lowest <= highest < np.inf:
         raise _AmbiguousError("it holds values below 0, NaN or infinite; save it with 8 bits")
-    highest = float(numbers.max())
-    if numbers.dtype.kind == "f" and highest <= 1:
-        return np.asarray(np.rint(numbers * 255), np.uint8)
+    white = 65535.0 if highest > 255 else 255.0
     if highest > 65535:
-        numbers = numbers * (65535 / highest)
-    if highest > 255:
-        numbers = numbers / 257
-    return np.asarray(numbers, np.uint8)
+        white = highest
+    elif numbers.dtype.kind == "f" and highest <= 1:
+        white = 1.0
+    scaled = np.empty(numbers.shape, np.uint8)
+    for top in range(0, len(numbers), _ROWS):
+        strip = numbers[top : top + _ROWS]
+        part = scaled[top : top + _ROWS]
+        part[:] = np.rint(strip * (255 / white))
+        part[(part == 0) & (strip > 0)] = 1
+    return scaled
 
 
 def _channel(colours: Bytes, alpha: Bytes | None, name: str) -> Bytes:
@@ -207,7 +222,12 @@ def _channel(colours: Bytes, alpha: Bytes | None, name: str) -> Bytes:
 
 
 def _constant(plane: Bytes) -> bool:
-    return not (plane != plane[:1, :1]).any()
+    return _in_strips(plane, lambda strip: not (strip != plane[:1, :1]).any())
+
+
+def _in_strips(plane: Bytes, holds: Callable[[Bytes], bool]) -> bool:
+    """Whether something holds everywhere."""
+    return all(holds(plane[top : top + _ROWS]) for top in range(0, len(plane), _ROWS))
 
 
 def _histogram(colours: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -306,9 +326,14 @@ def _with_edges(
 
 def _flat(bright: Bytes, above: float, below: float) -> int:
     """How many pixels lie amid a square of one shade between two levels."""
-    square = np.ones((_FLAT_SIDE, _FLAT_SIDE), np.uint8)
-    uniform = cv2.erode(bright, square) == cv2.dilate(bright, square)
-    return int(np.count_nonzero(uniform & (bright > above) & (bright < below)))
+    square, reach, found = np.ones((_FLAT_SIDE, _FLAT_SIDE), np.uint8), _FLAT_SIDE // 2, 0
+    for top in range(0, len(bright), _ROWS):
+        first = max(top - reach, 0)
+        strip = bright[first : top + _ROWS + reach]
+        uniform = cv2.erode(strip, square) == cv2.dilate(strip, square)
+        flat = uniform & (strip > above) & (strip < below)
+        found += int(np.count_nonzero(flat[top - first :][:_ROWS]))
+    return found
 
 
 def _told(colours: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], trouble: str) -> str:

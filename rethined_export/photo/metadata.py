@@ -94,21 +94,6 @@ def png_exif(data: bytes) -> bytes | None:
     return None
 
 
-def frames_of(image: Image.Image, data: bytes) -> int:
-    """How many pictures a file holds."""
-    if image.format == "PNG":
-        for kind, start, end in png_chunks(data):
-            if kind == b"acTL" and end - start >= 4:
-                return max(1, int.from_bytes(data[start : start + 4], "big"))
-        return 1
-    if image.format in ("PSD", "ICO"):
-        return 1  # layers and sizes of one picture
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception:  # damaged: the first could be read
-        return 1
-
-
 def kept_exif(image: Image.Image, width: int, height: int) -> bytes | None:
     """What describes the picture, not its old file: no orientation, no thumbnail, no strip offsets.
 

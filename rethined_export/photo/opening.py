@@ -11,9 +11,10 @@ from io import BytesIO
 from pathlib import Path
 
 import psutil
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from rethined_export.errors import UserError
+from rethined_export.photo.strangers import unreadable
 
 #: Whose depth and channels are known here; Pillow reads others, some by running other programs.
 FORMATS = (
@@ -24,9 +25,11 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a failure is told here, o
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: Chunks that pixels are decoded from. Odd metadata must not keep a photo from being read.
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
 #: A file that unpacks to more than this must be at least a thousandth as large itself: nothing
-#: that was photographed packs so well, and a few bytes shall not claim all memory.
-_BOMB_BYTES, _BOMB_RATIO = 1_700_000_000, 1000
+#: that was photographed packs so well, and a few bytes shall not claim all memory. Masks do pack so
+#: well: those of phones' photos, 200 million pixels, stay below.
+_BOMB_BYTES, _BOMB_RATIO = 1_850_000_000, 1000
 
 
 def read_bytes(path: Path) -> bytes:
@@ -48,23 +51,19 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def open_image(data: bytes, path: Path) -> Image.Image:
-    """Open and decode in full, so that a file cut short is found here and not half-read later.
+def open_lazily(data: bytes, path: Path, animated: bool = False) -> Image.Image:
+    """Open, and see whether there is room to decode it; `animated` as for `opened`.
 
     Raises:
-        UserError: not a photo, damaged, or too large.
+        UserError: not a photo, or too large.
     """
     try:
-        image = opened(data)
+        image = opened(data, animated)
     # On damaged data Pillow raises nearly anything: OSError, SyntaxError, ValueError, EOFError,
     # struct.error, zlib.error.
     except Exception as error:
-        raise UserError(
-            f"{path} is not a readable image; give a PNG, JPEG, WebP, TIFF or BMP"
-        ) from error
-    _check_room(image, len(data), path)
-    with damage_told(path):
-        image.load()
+        raise UserError(f"{path} {unreadable(data)}") from error
+    _check_room(image, data, path)
     return image
 
 
@@ -85,10 +84,10 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def opened(data: bytes) -> Image.Image:
-    """The image of a file, not yet decoded."""
+def opened(data: bytes, animated: bool = False) -> Image.Image:
+    """The image of a file, not yet decoded; of an animated PNG with its frames where asked for."""
     with _any_size():
-        return Image.open(BytesIO(pixels_of(data)), formats=FORMATS)
+        return Image.open(BytesIO(pixels_of(data, animated)), formats=FORMATS)
 
 
 @contextlib.contextmanager
@@ -101,13 +100,13 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def pixels_of(data: bytes) -> bytes:
-    """A PNG without anything but its pixels; any other file as it is."""
+def pixels_of(data: bytes, animated: bool = False) -> bytes:
+    """A PNG without anything but its pixels, or those of its frames; any other file as it is."""
     if not data.startswith(_PNG):
         return data
-    kept = [_PNG]
+    kept, wanted = [_PNG], (*_PIXEL_CHUNKS, *(_ANIMATION_CHUNKS if animated else ()))
     for kind, start, end in png_chunks(data):
-        if kind in _PIXEL_CHUNKS:
+        if kind in wanted:
             kept.append(data[start - 8 : end + 4])
     return b"".join(kept)
 
@@ -121,9 +120,9 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + length
 
 
-def _check_room(image: Image.Image, size: int, path: Path) -> None:
-    pixels = image.width * image.height
-    needed = pixels * _bytes_a_pixel(image)
+def _check_room(image: Image.Image, data: bytes, path: Path) -> None:
+    pixels, size = image.width * image.height, len(data)
+    needed = pixels * _bytes_a_pixel(image, data)
     what = f"{path} has {pixels / 1e6:.0f} million pixels ({image.width}x{image.height})"
     if needed > _BOMB_BYTES and size * _BOMB_RATIO < needed:
         raise UserError(
@@ -138,14 +137,23 @@ def _check_room(image: Image.Image, size: int, path: Path) -> None:
         )
 
 
-def _bytes_a_pixel(image: Image.Image) -> int:
-    """What decoding holds: the decoder's own, Pillow's, and the array."""
-    held = 2 if image.mode in ("1", "L", "P") else 8
-    if image.format in ("TIFF", "PNG", "PPM"):
-        return held + 8  # up to 16 bits a channel, decoded a second time
+def _bytes_a_pixel(image: Image.Image, data: bytes) -> int:
+    """What reading holds at most: the decoder's own, Pillow's, the array, and what masks take."""
+    held = {"1": 4, "L": 4, "P": 9, "PA": 9}.get(image.mode, 8)
+    if _is_deep(image, data):
+        held += 16  # up to 16 bits a channel, decoded a second time and put in order
     if image.format in ("JPEG", "MPO"):
         return held + (6 if image.info.get("progressive") else 0)  # all coefficients
     return held + 16 if image.format in ("JPEG2000", "AVIF", "WEBP") else held
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow's pixels are not all that is decoded."""
+    if image.format == "PNG":
+        return data[24] > 8
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(258, (1,))) > 8 or 338 in image.tag_v2
+    return image.format == "PPM"
 
 
 def _room() -> int:

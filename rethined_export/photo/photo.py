@@ -62,7 +62,7 @@ class Photo:
         alpha: what the last of 2 or 4 channels is.
         about: what else the file says.
         changed: how `pixels` differ from what the file stores, in words.
-        frames: pictures in the file, of which this is the first.
+        frames: pictures in the file. frame: which of them this is, 1 being the first.
     """
 
     pixels: Pixels
@@ -72,6 +72,7 @@ class Photo:
     about: Metadata = field(default_factory=Metadata)
     changed: tuple[str, ...] = ()
     frames: int = 1
+    frame: int = 1
 
     @property
     def height(self) -> int:

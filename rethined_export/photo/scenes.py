@@ -69,16 +69,18 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
         yield Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
-def user_scene(image: Path, mask: Path, window: Window, rule: MaskRule = AS_IT_SAYS) -> Scene:
+def user_scene(
+    image: Path, mask: Path, window: Window, rule: MaskRule = AS_IT_SAYS, frame: int = 1
+) -> Scene:
     """A user's photo and mask, cut to the middle in the window's shape and resized to it.
 
     Args:
-        rule: how to read the mask.
+        rule: how to read the mask. frame: which picture of its file the photo is.
 
     Raises:
         UserError: unreadable, of different sizes, or no hole, or nothing but hole, in the middle.
     """
-    photo, hole = read_photo(image), read_mask(mask, rule).hole
+    photo, hole = read_photo(image, frame), read_mask(mask, rule).hole
     if photo.pixels.shape[:2] != hole.shape:
         raise UserError(
             f"{image} is {photo.pixels.shape[1]}×{photo.pixels.shape[0]} but {mask} is "

@@ -61,13 +61,32 @@ class Crop:
         return reflected(self.left, self.width, width)
 
 
+class RepeatedCrop(Crop):
+    """Outside the photo its border is repeated: a reflection would hold the hole once more."""
+
+    def rows(self, height: int) -> Indices:
+        """The photo row of each of the crop's rows."""
+        return np.clip(np.arange(self.top, self.top + self.height), 0, height - 1)
+
+    def columns(self, width: int) -> Indices:
+        """The photo column of each of the crop's columns."""
+        return np.clip(np.arange(self.left, self.left + self.width), 0, width - 1)
+
+
 def inpaint(
-    photo: Photo, hole: Bools, fill: Fill, window: Window, fill_photo: FillPhoto | None = None
+    photo: Photo,
+    hole: Bools,
+    fill: Fill,
+    window: Window,
+    fill_photo: FillPhoto | None = None,
+    middle: int | None = None,
 ) -> Photo:
     """Fill the photo's hole (bool `[H, W]`) with `fill`, a function of images of one size.
 
     `fill_photo`, where given, is used instead: it fills a photo of any size in place, as long as
     what it must see fits the window; where it does not, a smaller copy of the photo goes there.
+
+    `middle`, where given, is as in `choose_crop`.
 
     All pixels outside the hole, and alpha everywhere, come back as they are. An empty hole returns
     the photo itself. Raises UserError where the mask does not suit the photo, RuntimeError where
@@ -76,7 +95,7 @@ def inpaint(
     _check_mask(photo, hole)
     if not hole.any():
         return photo
-    result = _inpainted(photo, hole, fill, _size(window), fill_photo)
+    result = _inpainted(photo, hole, fill, _size(window), fill_photo, middle)
     if photo.alpha == "premultiplied" and photo.has_alpha:
         # Brighter than its alpha, a colour means nothing.
         bounded = np.minimum(result.pixels[hole], photo.pixels[hole][:, -1:])
@@ -97,10 +116,15 @@ def inpaint_in_place(photo: Photo, hole: Bools, fill_photo: FillPhoto) -> Photo:
 
 
 def _inpainted(
-    photo: Photo, hole: Bools, fill: Fill, size: tuple[int, int], fill_photo: FillPhoto | None
+    photo: Photo,
+    hole: Bools,
+    fill: Fill,
+    size: tuple[int, int],
+    fill_photo: FillPhoto | None,
+    middle: int | None,
 ) -> Photo:
     """A copy of the photo with its hole filled."""
-    crop = choose_crop(hole, size)
+    crop = choose_crop(hole, size, middle)
     if fill_photo is not None:
         if photo.height <= size[0] and photo.width <= size[1]:
             crop = _around(hole, size)
@@ -160,15 +184,23 @@ def _told(size: tuple[int, int]) -> str:
 # --- Which part of the photo ---------------------------------------------------------------------
 
 
-def choose_crop(hole: Bools, window: Window) -> Crop:
+def choose_crop(hole: Bools, window: Window, middle: int | None = None) -> Crop:
     """The part around a hole (bool `[H, W]`, not empty) that goes through a window.
 
     It is the window itself, so that nothing is resampled, unless the hole needs more: twice its
     extent, for as much context again, in the window's own shape. It is never larger than what
     just holds the photo.
+
+    Where only the `middle` of the window is filled, a square of that side, the crop is as large as
+    brings the hole into it, and lies around it wherever the photo ends.
     """
     size = _size(window)
     tall, wide = (end - first for first, end in _box(hole))
+    if middle is not None:
+        extent = max(tall, wide)
+        # Shrunk, a hole covers parts of two pixels more than its own extent, which have to fit.
+        scale = Fraction(1) if extent <= middle else Fraction(extent, middle - 2)
+        return _centred(hole, (-(-size[0] * scale // 1), -(-size[1] * scale // 1)))
     needed = max(Fraction(2 * tall, size[0]), Fraction(2 * wide, size[1]), Fraction(1))
     whole = max(Fraction(hole.shape[0], size[0]), Fraction(hole.shape[1], size[1]))
     scale = min(needed, whole)
@@ -183,6 +215,13 @@ def _around(hole: Bools, size: tuple[int, int]) -> Crop:
         _start(left, right, hole.shape[1], size[1]),
         *size,
     )
+
+
+def _centred(hole: Bools, size: tuple[int, int]) -> Crop:
+    """A crop of a size with the hole in its middle."""
+    places = zip(_box(hole), size, strict=True)
+    top, left = ((first + end - side) // 2 for (first, end), side in places)
+    return RepeatedCrop(top, left, *size)
 
 
 def _box(hole: Bools) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from rethined_export.output import written
 from rethined_export.quality.scenes import Case
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,6 +24,8 @@ class Pictures:
         folder.mkdir(parents=True, exist_ok=True)
         #: File names by method, in order, for every case by name.
         self.files: dict[str, dict[str, str]] = {}
+        #: Why crops are missing, if some could not be written: the figures are worth more.
+        self.failure = ""
 
     def add_case(self, case: Case) -> None:
         """The hole and the truth of a case."""
@@ -38,7 +41,12 @@ class Pictures:
         top, left = _busiest(case.mask[0, 0].numpy())
         crop = image[0, :, top : top + CROP, left : left + CROP].permute(1, 2, 0)
         pixels = np.rint(crop.numpy() * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(self._folder / files[method])
+        path = self._folder / files[method]
+        try:
+            with written(path) as file:
+                Image.fromarray(pixels).save(file, "PNG")
+        except OSError as error:
+            self.failure = f"cannot write {path}: {error.strerror or error}"
 
 
 def _busiest(mask: npt.NDArray[np.float32]) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """An evaluation as JSON, Markdown, HTML and a plot."""
 
+import io
 import json
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
+from rethined_export.output import write_bytes
 from rethined_export.quality.evaluate import Evaluation, Summary
 from rethined_export.quality.metrics import HIGHER_IS_BETTER, NAMES
 from rethined_export.quality.pictures import Pictures
@@ -115,7 +117,11 @@ def to_html(evaluation: Evaluation, facts: dict[str, str], pictures: Pictures, f
 
 
 def plot(evaluation: Evaluation, path: Path) -> None:
-    """Hole PSNR against time, a bubble for each method, its area the size that ships."""
+    """Hole PSNR against time, a bubble for each method, its area the size that ships.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -136,5 +142,7 @@ def plot(evaluation: Evaluation, path: Path) -> None:
         axes.set(xscale="log", xlabel="ms (median, this machine)", ylabel="hole PSNR, dB")
         axes.set_title(f"{side}², {kind} holes")
         axes.margins(0.2)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
     pyplot.close(figure)
+    write_bytes(path, picture.getvalue())

@@ -12,6 +12,11 @@ RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
+    "partial-conv": "rethined_export.recipes.partial_conv",
+    "aot-gan": "rethined_export.recipes.aot_gan",
+    "context-encoder": "rethined_export.recipes.context_encoder",
+    "dfnet": "rethined_export.recipes.dfnet",
+    "two-stage": "rethined_export.recipes.twostage",
     "module": "rethined_export.recipes.module",
 }
 

@@ -7,6 +7,7 @@ random inputs, and on given ones.
 
 import copy
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ def _input(text: str) -> str:
     """``NAME=1x3x512x512``."""
     name, _, shape = text.partition("=")
     sides = shape.lower().replace("×", "x").split("x")
-    if not name.isidentifier() or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if not name.isidentifier() or not all(re.fullmatch(r"[1-9][0-9]{0,8}", side) for side in sides):
         raise UserError(f"--input {text} is not NAME=SHAPE, such as image=1x3x512x512")
     return f"{name}={'x'.join(sides)}"
 
@@ -119,6 +120,8 @@ class ModuleOptions(Options):
             raise UserError("--model module needs --module FILE.py:FUNCTION")
         if not self.input:
             raise UserError("--module needs an --input NAME=SHAPE for each input, in order")
+        for text in self.input:
+            _input(text)
         if len(self.shapes) < len(self.input):
             raise UserError(f"--input names one twice: {', '.join(self.input)}")
 
@@ -249,10 +252,11 @@ class ModuleRecipe(Recipe[ModuleOptions]):
         image: Path | None,
         mask: Path | None,
         rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """Photos for an inpainter; else random inputs, and the given ones."""
         if options.inpaints:
-            yield from super().scenes(options, image, mask, rule)
+            yield from super().scenes(options, image, mask, rule, frame)
             return
         if image is not None:
             raise UserError("--image and --mask are for modules that take image and mask")

@@ -73,6 +73,11 @@ class Options:
         """It fills photos: it takes an image and a mask."""
         return True
 
+    @property
+    def middle(self) -> int | None:
+        """Side of the square in the window's middle that holes should lie in; None: anywhere."""
+        return None
+
     def sized(self, window: Window) -> Self:
         """The same for another window.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Collection
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from rethined_export.errors import UserError
 from rethined_export.recipes.types import UNTRAINED, Reference, Source
 
 #: Counters that batch norm keeps while it is trained.
-_COUNTERS = re.compile(r"\.num_batches_tracked$")
+COUNTERS = re.compile(r"\.num_batches_tracked$")
 
 
 def untrained_reference(model: nn.Module) -> Reference:
@@ -27,12 +28,25 @@ def hash_tensors(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def loaded_reference(model: nn.Module, network: nn.Module, source: Source) -> Reference:
+def _no_advice(_names: Collection[str]) -> str:
+    return ""
+
+
+def loaded_reference(
+    model: nn.Module,
+    network: nn.Module,
+    source: Source,
+    *,
+    optional: re.Pattern[str] = COUNTERS,
+    advise: Callable[[Collection[str]], str] = _no_advice,
+) -> Reference:
     """A network of fixed shapes with a checkpoint's weights, in eval mode.
 
     Args:
         model: what the reference is called as; holds the network.
         network: the part of it that the checkpoint's tensors are named after.
+        optional: finds names of tensors that may be missing, or be too many.
+        advise: of a checkpoint that does not fit, by its tensors' names, the end of the message.
 
     Raises:
         UserError: the checkpoint cannot be read, or does not fit.
@@ -40,9 +54,12 @@ def loaded_reference(model: nn.Module, network: nn.Module, source: Source) -> Re
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
         checkpoint = read(source.path, source.key, wanted.__contains__)
-        fitted = fit(checkpoint, wanted, optional=_COUNTERS)
     except CheckpointError as error:
         raise UserError(str(error)) from error
+    try:
+        fitted = fit(checkpoint, wanted, optional=optional)
+    except CheckpointError as error:
+        raise UserError(f"{error}{advise(checkpoint.tensors.keys())}") from error
     network.load_state_dict(fitted.tensors, strict=False)
     model.eval().requires_grad_(False)
     return Reference(model, source.path.name, checkpoint.sha256, fitted.lines)

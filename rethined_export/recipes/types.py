@@ -84,10 +84,21 @@ class Reference:
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint as the user names it: the file, and the place in it, or None to find it."""
+    """Checkpoints as the user names them.
+
+    Attributes:
+        path: the file. key: the place in it, or None to find it.
+        others: more files, where a model's networks lie in one each.
+    """
 
     path: Path
     key: str | None = None
+    others: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.path, *self.others)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ class Recipe(ABC, Generic[O]):
         rewrites: what the programs replace by what, for the manifest.
         stands_in: where no weights are shipped, untrained ones are made without being asked for.
         trains: it has weights that can be trained or missing.
+        checkpoints: as many files its weights may come in.
     """
 
     facts: ClassVar[Facts]
@@ -155,6 +167,7 @@ class Recipe(ABC, Generic[O]):
     rewrites: ClassVar[tuple[str, ...]] = ()
     stands_in: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    checkpoints: ClassVar[int] = 1
 
     @abstractmethod
     def reference(self, options: O, source: Source | None) -> Reference:
@@ -229,18 +242,23 @@ class Recipe(ABC, Generic[O]):
         return ImageJudge(plain, precise, self.caller(options, programs))
 
     def scenes(
-        self, options: O, image: Path | None, mask: Path | None, rule: MaskRule = AS_IT_SAYS
+        self,
+        options: O,
+        image: Path | None,
+        mask: Path | None,
+        rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
     ) -> Iterator[Any]:
         """What the judge compares on: the bundled photos, or the user's.
 
         Args:
-            rule: how to read the user's mask.
+            rule: how to read the user's mask. frame: which picture of its file the photo is.
 
         Raises:
             UserError: the user's cannot be used.
         """
         if image is not None and mask is not None:
-            return iter([user_scene(image, mask, options.window, rule)])
+            return iter([user_scene(image, mask, options.window, rule, frame)])
         return default_scenes(options.window, partial(self.bears, options))
 
     def bears(self, options: O, hole: Bools) -> bool:

@@ -36,3 +36,14 @@ def test_pictures_lie_in_memory_as_the_artifact_reads_them(
     for value in seen:
         own = value.transpose(0, 2, 3, 1) if target == "tflite" else value
         assert own.flags.c_contiguous
+
+
+def test_the_timed_hole_lies_where_the_artifact_fills():
+    """Some of it, or nothing would be timed."""
+    _, hole = subjects.noise_photo(Window.square(128))
+    part = subjects.in_middle(hole, 56)
+    assert part.any()
+    assert part.sum() < hole.sum()
+    assert np.array_equal(part[36:92, 36:92], hole[36:92, 36:92])
+    assert part.sum() == part[36:92, 36:92].sum()
+    assert subjects.in_middle(hole, None) is hole

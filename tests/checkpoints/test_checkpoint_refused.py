@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -62,10 +63,22 @@ TEXTS = {
     "gzip": (gzip.compress(b"weights"), ["gzip", "unpack"]),
     "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(64), ["PNG image"]),
     "NumPy": (b"\x93NUMPY\x01\0" + bytes(64), ["NumPy array"]),
-    "zeros": (bytes(64), ["no checkpoint of a known kind", "64 bytes begin 00 00"]),
+    "zeros": (bytes(64), ["begins with zeros", "again"]),
+    "numbers": (bytes([1, 2] * 32), ["no checkpoint of a known kind", "64 bytes begin 01 02"]),
     "empty": (b"", ["empty (0 bytes)", "again"]),
     "empty zip": (b"PK\5\6" + bytes(18), ["zip archive without a checkpoint", "nothing"]),
 }
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_quantised_tensors_are_named(tmp_path: Path, new: bool) -> None:
+    path = tmp_path / "model.pth"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tensor = torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.qint8)
+        torch.save({"w": tensor}, path, _use_new_zipfile_serialization=new)
+    message = refusal(path)
+    assert "kinds that are not read" in message and "_rebuild_qtensor" in message
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])

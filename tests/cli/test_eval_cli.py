@@ -1,15 +1,21 @@
 """rethined-eval: a whole report on one photo, with an artifact beside the network."""
 
+import errno
 import json
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from commands import refusal
 from PIL import Image
 
-from rethined_export.cli.evaluate import main
+from rethined_export.cli.evaluate import _several, main
 from rethined_export.photo.scenes import photo_path
+from rethined_export.quality import pictures
+from rethined_export.quality.scenes import folder
 
 Capture = pytest.CaptureFixture[str]
 
@@ -58,3 +64,44 @@ def test_a_whole_report(tmp_path: Path, onnx_512: Path, capsys: Capture) -> None
 def test_refusals(options: list[str], said: str, tmp_path: Path, capsys: Capture) -> None:
     assert said in refusal(main, [*options, "--output", tmp_path / "report"], capsys)
     assert not (tmp_path / "report").exists()
+
+
+def test_what_cannot_be_written_costs_nothing_else(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the figures nor the other reports, though the disk fills up during the work."""
+    really, output = pictures.written, tmp_path / "report"
+
+    def full(path: Path) -> AbstractContextManager[BinaryIO]:
+        if path.name == "quality.md" or path.parent.name == "crops":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really(path)
+
+    monkeypatch.setattr(pictures, "written", full)
+    monkeypatch.setattr("rethined_export.output.written", full)
+    (tmp_path / "photos").mkdir()
+    with Image.open(photo_path("chelsea")) as image:
+        image.resize((64, 64)).save(tmp_path / "photos" / "cat.png")
+    asked = ["--images", str(tmp_path / "photos"), "--hr", "256", "--output", str(output)]
+    assert main([*asked, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"]
+    assert [
+        line.split(":")[-1] for line in captured.err.splitlines() if "cannot write" in line
+    ] == [" No space left on device"] * 2
+    written = {path.name for path in output.iterdir()}
+    assert written == {"crops", "quality.json", "quality.html", "quality.png"}
+
+
+def test_places_that_cannot_be_written_are_found_first(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "report" / "quality.png").mkdir(parents=True)
+    said = refusal(main, ["--output", tmp_path / "report"], capsys)
+    assert "quality.png is a directory" in said
+
+
+def test_files_of_several_pictures_are_named(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (8, 8)) for _ in range(3)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "plain.png")
+    said = list(_several(folder(tmp_path, None)))
+    assert said == ["pages.tif holds 3 pictures; the first is taken"]

@@ -124,8 +124,7 @@ def test_unusable_masks(change: Any, said: str, files: list[Path], capsys: Captu
         ("out", "is a directory"),
         ("out/filled", "cannot tell the format"),
         ("out/filled.gif", "cannot tell the format"),
-        ("missing/filled.png", "there is no folder"),
-        ("in/photo.png/filled.png", "there is no folder"),
+        ("in/photo.png/filled.png", "cannot write"),
         ("in/mask.png", "exists; pass --overwrite"),
     ],
 )
@@ -274,11 +273,13 @@ def test_json_tells_what_was_read_and_what_is_lost(files: list[Path], capsys: Ca
     told = json.loads(capsys.readouterr().out)
     assert told["photo"] == {
         "path": str(files[0]), "height": 64, "width": 64, "channels": 3, "bits": 8, "frames": 2,
+        "frame": 1,
     }  # fmt: skip
     assert told["mask"]["hole_share"] == 1 / 16 and not told["mask"]["empty"]
     assert told["crop"] == {"top": 0, "left": 0, "height": 64, "width": 64}
     assert told["lost"] == ["the comment"]
-    assert "photo.gif holds 2 pictures; the first is filled and written" in told["notes"]
+    said = "photo.gif holds 2 pictures; the first (--frame N takes another) is taken"
+    assert said in told["notes"]
     assert told["output"] == str(files[2]) and told["exit_code"] == 0
 
 
@@ -292,6 +293,57 @@ def test_an_empty_hole_is_said_loudly(files: list[Path], capsys: Capture) -> Non
     assert any("NOTHING is filled" in note for note in told["notes"])
     assert main([*options(files), "--overwrite"]) == 0
     assert "(unchanged: the mask marks no hole)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_frames_of_photo_and_mask(files: list[Path], capsys: Capture) -> None:
+    first, hole = pixels(files[0]), Image.open(files[1])
+    files[0] = files[0].with_suffix(".tif")
+    second = first[::-1]
+    Image.fromarray(first).save(
+        files[0], save_all=True, append_images=[Image.fromarray(np.ascontiguousarray(second))]
+    )
+    files[1] = files[1].with_suffix(".gif")
+    Image.new("L", (64, 64)).save(files[1], save_all=True, append_images=[hole])
+    assert main([*options(files), "--frame", "2", "--mask-frame", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["photo"]["frame"] == told["mask"]["frame"] == 2
+    assert "photo.tif holds 2 pictures; number 2 is taken" in told["notes"]
+    assert "mask.gif holds 2 pictures; number 2 is the mask" in told["notes"]
+    known = np.asarray(hole) == 0
+    assert told["mask"]["hole_pixels"] == (~known).sum()
+    assert np.array_equal(pixels(files[2])[known], second[known])
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (["--frame", "2"], "photo.png holds one picture only, and no number 2"),
+        (["--mask-frame", "2"], "mask.png holds one picture only, and no number 2"),
+        (["--frame", "0"], "--frame 0; use a whole number, 1 for the first picture"),
+        (["--frame", "last"], "--frame last"),
+        (["--mask-frame", "-1"], "--mask-frame"),
+    ],
+)
+def test_frames_that_are_not_there(
+    added: list[str], said: str, files: list[Path], capsys: Capture
+) -> None:
+    assert said in refusal(main, [*options(files), *added], capsys)
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_the_folder_of_the_output_is_made(files: list[Path]) -> None:
+    files[2] = files[2].parent / "new" / "deep" / "filled.png"
+    assert main(options(files)) == 0
+    assert pixels(files[2]).shape == (64, 64, 3)
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(fill, "run_job", lambda *_: pytest.fail("worked all the same"))
+    line = refusal(main, [*map(str, files[:2]), "--output", "/proc/new/filled.png"], capsys)
+    assert "cannot write /proc/new/filled.png" in line
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -329,7 +381,16 @@ def test_full_standard_output(unchanged: str, files: list[Path]) -> None:
     done = finished(f"{unchanged} > /dev/full")
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    assert b"No space left on device" in done.stderr.splitlines()[-1]
+    said = b"error: cannot write to standard output: No space left on device"
+    assert done.stderr.splitlines()[-1] == said
+
+
+def test_full_standard_error(unchanged: str, files: list[Path]) -> None:
+    """Notes are lost; the work is not."""
+    done = finished(f"{unchanged} 2> /dev/full")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"saved ")
+    assert np.array_equal(pixels(files[2]), pixels(files[0]))
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
@@ -349,14 +410,6 @@ def test_terminals_of_another_encoding(encoding: str, unchanged: str, files: lis
     assert done.returncode == 0, done.stderr
     assert "diff.png" in done.stdout.decode(encoding)
     assert (files[2].parent / "gefüllt-Δ.png").exists()
-
-
-def test_deleted_working_directory(unchanged: str, tmp_path: Path) -> None:
-    gone_folder = tmp_path / "gone"
-    gone_folder.mkdir()
-    done = finished(f"cd {gone_folder} && rmdir {gone_folder} && {unchanged}")
-    assert done.returncode == 2
-    assert b"the working directory has been deleted" in done.stderr.splitlines()[-1]
 
 
 def test_version(capsys: Capture) -> None:

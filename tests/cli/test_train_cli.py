@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rethined_export.cli import train as cli
 from rethined_export.cli.train import main
 
 Capture = pytest.CaptureFixture[str]
@@ -55,6 +56,26 @@ def test_refusals(folder: Path, capsys: Capture, more: list[str], said: str) -> 
     assert main(options(folder, *more)) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "samples", "checkpoint.safetensors", "tensorboard"])
+def test_places_that_cannot_be_written_are_found_first(
+    place: str, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "procedural_pool", lambda *_: pytest.fail("worked all the same"))
+    (folder / "settings.toml").write_text("procedural = 0.5\nimages = 2\n" + SETTINGS)
+    run = folder / "run"
+    if place == "file":
+        run.touch()
+    elif "." in place:
+        (run / place).mkdir(parents=True)
+    else:
+        run.mkdir()
+        (run / place).touch()
+    more = ["--resume"] if "." in place else []
+    assert main(options(folder, *more)) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write {run}" in said or f"{run / place} is a directory" in said
 
 
 def test_other_settings_on_resuming(folder: Path, capsys: Capture) -> None:

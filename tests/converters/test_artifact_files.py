@@ -36,6 +36,37 @@ def test_a_pointer_inside_a_package(tmp_path: Path) -> None:
         converter("coreml").load(package, 1)
 
 
+@pytest.mark.parametrize("name", ["Manifest.json", "Data/model.mlmodel", ""])
+@pytest.mark.parametrize(("content", "said"), [("", "is empty"), (POINTER, "is a Git LFS pointer")])
+@pytest.mark.parametrize("read", ["metadata", "load"])
+def test_whatever_a_package_lacks_is_named(
+    name: str, content: str, said: str, read: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "a.mlpackage"
+    if name:
+        (package / "Data").mkdir(parents=True)
+        (package / "Manifest.json").write_text("{}")
+        (package / name).write_text(content)
+    else:
+        package.write_text(content)
+    reader = converter("coreml")
+    with pytest.raises(ArtifactError, match=said) as caught:
+        reader.metadata(package) if read == "metadata" else reader.load(package, 1)
+    assert str(package / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "is empty"), (POINTER, "is a Git LFS pointer"), ("x" * 99, "not an ONNX")],
+)
+def test_a_runtime_that_refuses_a_file_is_asked_second(
+    content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.onnx").write_text(content)
+    with pytest.raises(ArtifactError, match=said):
+        converter("onnx").load(tmp_path / "a.onnx", 1)
+
+
 def test_weights_in_a_file_that_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     weight = numpy_helper.from_array(np.ones((8, 8), np.float32), "w")
@@ -45,6 +76,10 @@ def test_weights_in_a_file_that_is_gone(tmp_path: Path) -> None:
     model = helper.make_model(helper.make_graph([node], "g", [value], [result], [weight]))
     onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
     converter("onnx").metadata(path)
+    for content, said in (("", "is empty"), (POINTER, "is a Git LFS pointer")):
+        (tmp_path / "a.data").write_text(content)
+        with pytest.raises(ArtifactError, match=rf"a\.data {said}"):
+            converter("onnx").load(path, 1)
     (tmp_path / "a.data").unlink()
     with pytest.raises(ArtifactError, match="keeps weights in another file, which is not there"):
         converter("onnx").metadata(path)
@@ -55,7 +90,10 @@ def test_what_a_system_drops_into_a_package_does_not_count(tmp_path: Path) -> No
     package.mkdir()
     (package / "Manifest.json").write_text("{}")
     before = hash_artifact(package), size_of(package)
-    for name in (".DS_Store", "._Manifest.json"):
+    dropped = (".DS_Store", "._Manifest.json", ".localized", "Thumbs.db", "desktop.ini", "Icon\r",
+               "__MACOSX/._Manifest.json", ".AppleDouble/x", "@eaDir/x", ".nfs0001")  # fmt: skip
+    for name in dropped:
+        (package / name).parent.mkdir(exist_ok=True)
         (package / name).write_text("dropped")
     assert (hash_artifact(package), size_of(package)) == before
     (package / "other").write_text("meant")

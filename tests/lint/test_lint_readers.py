@@ -146,6 +146,18 @@ def test_onnx_of_another_domain(tmp_path: Path) -> None:
     assert graph.operators[0].outputs[0].shape is None
 
 
+def test_onnx_with_weights_in_another_file(tmp_path: Path) -> None:
+    """Shapes are enough: the weights are not read."""
+    nodes = [helper.make_node("Conv", ["x", "w0"], ["y"])]
+    path = save_onnx(tmp_path / "a.onnx", nodes, [1, 2, 8, 8], ones(3, 2, 1, 1))
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="a.data", size_threshold=0
+    )
+    graph = onnx_reader.read(path)
+    assert costs(graph) == {"Conv": 8 * 8 * 3 * 2}
+    assert graph.operators[0].given[1].constant
+
+
 def test_damaged_onnx(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(b"\x08\x07\x12\xff\xff")

@@ -218,6 +218,12 @@ def test_other_settings_are_refused_by_name(state, name, value):
     assert f"model.inpainter.{name} is {value!r}" in message
 
 
+@pytest.mark.parametrize("value", ["hot", [], {}, True, 0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(state, value):
+    message = refusal(state, config(attention_temperature=value))
+    assert "model.inpainter.attention_temperature is " in message
+
+
 def test_settings_that_change_nothing_are_accepted():
     assert unsupported(config(attention_top_k=32, dropout=0.5, transport_refine_steps=3)) is None
     assert unsupported({}) is None

@@ -1,5 +1,6 @@
 """What is told from tensors alone: shapes, sizes, variants; and what is said of the rest."""
 
+import resource
 from dataclasses import replace
 
 import pytest
@@ -122,6 +123,23 @@ def test_numbers_of_another_kind_are_refused_by_name(state):
 
 
 # --- Variants ---------------------------------------------------------------------------------
+
+
+def test_wide_weights_take_no_memory_before_they_are_known_to_fit(state):
+    """Two small tensors that call for a convolution of 10^10 numbers."""
+    for name in ("stage3.1", "stage4.1"):
+        wide = state[f"coarse_model.model.{name}.rbr_conv.0.conv.weight"]
+        state[f"coarse_model.model.{name}.rbr_conv.0.conv.weight"] = wide[:1].expand(
+            100_000, *wide.shape[1:]
+        )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "misshapen" in refusal(state)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+def test_weights_of_too_few_dimensions_are_refused(state):
+    state[f"{HEAD}.w_qs.weight"] = state[f"{HEAD}.w_qs.weight"][0]
+    assert "a weight of more dimensions is missing" in refusal(state)
 
 
 def test_the_variant_to_ask_for_is_named(state):

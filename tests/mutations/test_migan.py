@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from rethined_export.cli import export as export_cli
 from tests.copies import copied
-from tests.mutations.test_onnx import Mutation, named, nodes, store
+from tests.mutations.test_onnx import Mutation, change, nodes, store
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +20,6 @@ def onnx_256(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--model", "migan", "--untrained", "--target", "onnx", "--no-verify"]
     assert export_cli.main([*options, "--output", str(folder)]) == 0
     return folder / "migan-untrained-256-fp32.onnx"
-
-
-def change(model: onnx.ModelProto, part: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Change the stored tensor whose name contains a text."""
-    stored = named(model, part)
-    values = numpy_helper.to_array(stored)
-    changed = how(values)
-    assert not np.array_equal(changed, values)
-    store(stored, changed)
 
 
 def no_noise_at_the_last_level(model: onnx.ModelProto) -> None:

@@ -36,6 +36,15 @@ def store(stored: onnx.TensorProto, values: np.ndarray) -> None:
     stored.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), stored.name))
 
 
+def change(model: onnx.ModelProto, part: str, how: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change the stored tensor whose name contains a text."""
+    stored = named(model, part)
+    values = numpy_helper.to_array(stored)
+    changed = how(values)
+    assert not np.array_equal(changed, values)
+    store(stored, changed)
+
+
 def nodes(model: onnx.ModelProto, kind: str) -> list[NodeProto]:
     """Nodes of one type, in order."""
     return [node for node in model.graph.node if node.op_type == kind]

@@ -130,6 +130,30 @@ def text() -> PngImagePlugin.PngInfo:
     return info
 
 
+#: What is given for a photo and is none: its bytes, and what it is called.
+OTHERS: dict[str, tuple[bytes, str]] = {
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "Git LFS pointer",
+    ),
+    "page": (b"\n<!DOCTYPE html><title>404</title>", "a web page"),
+    "svg": (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "a HEIC photo"),
+    "jxl": (b"\xff\x0a" + bytes(100), "a JPEG XL"),
+    "raw": (b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "a camera's raw file"),
+    "video": (b"\0\0\0\x18ftypisom" + bytes(100), "a video"),
+    "exr": (b"v/1\1" + bytes(100), "floating-point colours"),
+    "pam": (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\0", "an unusual kind of PNM"),
+    "tiff": (b"II*\0\x08\0\0\0" + bytes(100), "an unusual kind of TIFF"),
+    "begun": (b"\x89PNG\r\n\x1a\n", "damaged or cut short"),
+    "pdf": (b"%PDF-1.7\n", "a document"),
+    "script": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "a document"),
+    "zip": (b"PK\3\4" + bytes(30), "an archive"),
+    "npy": (b"\x93NUMPY\1\0" + bytes(30), "a NumPy array"),
+    "zeros": (bytes(1000), "a download that broke off"),
+    "text": (b"a photo, honestly", "not a readable image"),
+}
+
 _AVIF10 = (cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_QUALITY, 100)
 _JP2 = (cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000)
 _PHYS = (b"pHYs", struct.pack(">IIB", 11811, 5906, 1))
@@ -228,6 +252,8 @@ PHOTOS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "TIFF, 16-bit grey and alpha": ("tif", lambda: tiff(pixels(2, np.uint16), (2,))),
     "TIFF, 16-bit CMYK": ("tif", lambda: tiff(pixels(4, np.uint16), t262=5)),
     "TIFF, 16 bits with sign": ("tif", lambda: tiff(pixels(1, np.uint16), t339=2)),
+    "TIFF, 8 bits with sign": ("tif", lambda: tiff(pixels(1), t339=2)),
+    "TIFF, 32-bit floats, RGB": ("tif", lambda: tiff(pixels(3).astype(np.float32), t339=(3, 3, 3))),
     "TIFF, 32-bit numbers": ("tif", lambda: tiff(pixels(1, np.uint32))),
     "TIFF, 32-bit floats": ("tif", lambda: pillow("TIFF", pixels(1).astype(np.float32))),
     "TIFF with a tag of its own": ("tif", lambda: tiff(pixels(3), t33550=(1.0, 1.0, 0.0))),

@@ -1,6 +1,8 @@
 """Every situation of the corpus: read exactly or said; written, and read again."""
 
+import io
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from photo import corpus, table
 from PIL import Image, ImageOps
 
 from rethined_export.errors import UserError
+from rethined_export.photo.encoding import _write_chunk
 from rethined_export.photo.files import check_output, losses, read_mask, read_photo, write_photo
 from rethined_export.photo.masks import MaskRule
 from rethined_export.photo.scenes import user_scene
@@ -101,6 +104,78 @@ def test_the_first_of_several_pictures(tmp_path, name, orientation):
     assert read_mask(path, MaskRule(threshold=128)).frames == 3
 
 
+def numbered(kind: str, **options) -> bytes:
+    """Three pictures, the second of noise."""
+    first, last = (Image.new("RGB", (corpus.WIDTH, corpus.HEIGHT), c) for c in ("red", "blue"))
+    second = Image.fromarray(corpus.pixels(3))
+    return corpus.pillow(kind, first, save_all=True, append_images=[second, last], **options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "MPO", "TIFF", "WEBP", "GIF", "AVIF"])
+def test_any_of_several_pictures(tmp_path, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    if kind == "AVIF":
+        options = {"quality": 100, "subsampling": "4:4:4"}
+    path = tmp_path / f"in.{kind.lower()}"
+    path.write_bytes(numbered(kind, **options))
+    for frame in (1, 2, 3):
+        photo = read_photo(path, frame)
+        assert (photo.frame, photo.frames, photo.pixels.dtype) == (frame, 3, np.uint8)
+        with Image.open(path) as image:
+            image.seek(frame - 1)
+            assert np.array_equal(photo.pixels[..., :3], np.asarray(image.convert("RGB")))
+    noise = read_photo(path, 2).pixels[..., :3].astype(int)
+    if kind in ("PNG", "TIFF", "WEBP"):
+        assert np.array_equal(noise, corpus.pixels(3))
+    assert read_mask(path, MaskRule(threshold=128, frame=2)).share < 1
+    for reading in (
+        lambda: read_photo(path, 4),
+        lambda: read_mask(path, MaskRule(threshold=128, frame=4)),
+    ):
+        with pytest.raises(UserError, match=f"{path} holds 3 pictures, and no number 4"):
+            reading()
+
+
+def test_pages_keep_their_own_depth_and_orientation(tmp_path):
+    """Of 16 bits, which OpenCV reads; the second lies on its side."""
+    pages = [corpus.pixels(1, np.uint16), corpus.pixels(1, np.uint16)[::-1].copy()]
+    path = tmp_path / "in.tif"
+    images = [Image.fromarray(page) for page in pages]
+    for number, image in enumerate(images):
+        image.encoderinfo = {"exif": corpus.exif(6 if number else 1)}
+    images[0].save(path, save_all=True, append_images=images[1:])
+    assert np.array_equal(read_photo(path, 1).pixels[..., 0], pages[0])
+    second = read_photo(path, 2)
+    assert second.frames == 2 and second.pixels.dtype == np.uint16
+    assert np.array_equal(second.pixels[..., 0], np.rot90(pages[1], -1))
+
+
+def test_frames_of_an_animation_of_16_bits_but_the_first_are_refused(tmp_path):
+    plain = corpus.png16(3)
+    control = struct.pack(">IIIIIHHBB", 0, corpus.WIDTH, corpus.HEIGHT, 0, 0, 1, 10, 0, 0)
+    made = plain[:33], plain[33:-12]
+    later = io.BytesIO()
+    _write_chunk(later, b"fcTL", struct.pack(">I", 1) + control[4:])
+    _write_chunk(later, b"fdAT", struct.pack(">I", 2) + made[1][8:-4])
+    before = io.BytesIO()
+    _write_chunk(before, b"acTL", struct.pack(">II", 2, 0))
+    _write_chunk(before, b"fcTL", control)
+    path = tmp_path / "in.png"
+    path.write_bytes(made[0] + before.getvalue() + made[1] + later.getvalue() + plain[-12:])
+    photo = read_photo(path)
+    assert photo.frames == 2 and np.array_equal(photo.pixels, corpus.pixels(3, np.uint16))
+    with pytest.raises(UserError, match="animated with 16 bits per channel"):
+        read_photo(path, 2)
+
+
+def test_a_picture_for_programs_that_show_no_animation_counts(tmp_path):
+    """As Pillow counts: it comes first, and the animation's own behind it."""
+    path = tmp_path / "in.png"
+    path.write_bytes(numbered("PNG", default_image=True))
+    assert Image.open(path).n_frames == read_photo(path).frames == 3
+    assert np.array_equal(read_photo(path, 2).pixels, corpus.pixels(3))
+
+
 def in_colour(pixels: np.ndarray) -> np.ndarray:
     """RGB or RGBA, since WebP holds no grey."""
     return pixels[..., {1: [0, 0, 0], 2: [0, 0, 0, 1], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[
@@ -186,6 +261,18 @@ def test_every_photo_is_refused_as_a_mask(file):
     with pytest.raises(UserError) as caught:
         read_mask(file)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", corpus.OTHERS)
+def test_what_is_no_photo_is_named(name, tmp_path):
+    data, said = corpus.OTHERS[name]
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    for read in (read_photo, read_mask):
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert said in str(caught.value) and str(caught.value).startswith(f"{path} ")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_table_in_the_documentation(tmp_path):

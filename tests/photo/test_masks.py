@@ -70,6 +70,9 @@ SAME: dict[str, Callable[[], np.ndarray | Image.Image]] = {
     "0 and 255 in 16 bits": lambda: on(255, 0, np.uint16),
     "32 bits": lambda: on(1, 0, np.int32),
     "0.0 and 1.0": lambda: on(1, 0, np.float32),
+    "faint, in 16 bits": lambda: on(256, 0, np.uint16),
+    "faint, floats up to 1.0": lambda: on(0.001, 0, np.float32),
+    "faint, 32 bits": lambda: on(70000, 0, np.int32),
 }
 
 

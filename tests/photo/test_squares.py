@@ -173,6 +173,43 @@ def test_choose_crop(height, width, boxes, crop):
     assert choose_crop(hole_at(height, width, *boxes), SIDE) == crop
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_a_hole_is_brought_into_the_middle(data):
+    """Whole, wherever it lies as long as it touches no border, and however large it is."""
+    height, width = data.draw(st.integers(3, 90)), data.draw(st.integers(3, 90))
+    middle = data.draw(st.sampled_from([4, 6, 8, 12]))
+    tall, wide = data.draw(st.integers(1, height - 2)), data.draw(st.integers(1, width - 2))
+    top = data.draw(st.integers(1, height - 1 - tall))
+    left = data.draw(st.integers(1, width - 1 - wide))
+    photo, hole = Photo(noise(height, width, 3)), hole_at(height, width, (top, left, tall, wide))
+    before, fill = photo.pixels.copy(), Recorder(0.5)
+
+    result = inpaint(photo, hole, fill, SIDE, middle=middle)
+
+    rim = (SIDE - middle) // 2
+    outside = fill.mask[0, 0].copy()
+    outside[rim : SIDE - rim, rim : SIDE - rim] = 0
+    assert fill.mask.any()
+    assert not outside.any()
+    assert result.pixels[~hole].tobytes() == before[~hole].tobytes()
+    if max(tall, wide) <= middle:  # as the photo has it, not resampled
+        assert fill.mask.sum() == tall * wide
+        assert np.all(result.pixels[hole] == 128)
+
+
+def test_around_the_middle_the_border_is_repeated():
+    """A reflection would show the hole a second time."""
+    photo, fill = Photo(noise(40, 40, 3)), Recorder()
+    inpaint(photo, hole_at(40, 40, (20, 1, 4, 4)), fill, SIDE, middle=8)
+    crop = choose_crop(hole_at(40, 40, (20, 1, 4, 4)), SIDE, 8)
+    assert (crop.top, crop.left, crop.size) == (14, -5, (SIDE, SIDE))
+    edge = photo.pixels[14:30, 0].astype(np.float32).T / np.float32(255)
+    assert np.array_equal(fill.image[0, :, :, :5], np.repeat(edge[:, :, None], 5, axis=2))
+    assert fill.mask[0, 0, :, :6].sum() == 0
+    assert fill.mask.sum() == 16
+
+
 def test_padding_reflects_photo_and_hole_alike():
     photo = Photo(noise(3, 40, 3))
     fill = Recorder()

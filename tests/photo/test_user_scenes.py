@@ -53,3 +53,20 @@ def test_the_rule_reaches_the_mask(tmp_path: Path) -> None:
     for rule, cover in ((MaskRule(1), 0.5), (MaskRule(101), 0.25), (MaskRule(101, True), 0.75)):
         scene = user_scene(tmp_path / "photo.png", tmp_path / "mask.png", window, rule)
         assert scene.cover == pytest.approx(cover)
+
+
+def test_frames_reach_photo_and_mask(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((40, 40, 3), value, np.uint8)) for value in (0, 255)]
+    pages[0].save(tmp_path / "photo.tif", save_all=True, append_images=pages[1:])
+    holes = [Image.fromarray(np.uint8(np.arange(1600).reshape(40, 40) < n) * 255) for n in (400, 8)]
+    holes[0].save(tmp_path / "mask.tif", save_all=True, append_images=holes[1:])
+    for frame in (1, 2):
+        scene = user_scene(
+            tmp_path / "photo.tif",
+            tmp_path / "mask.tif",
+            Window.square(40),
+            MaskRule(frame=3 - frame),
+            frame,
+        )
+        assert scene.image.mean() == frame - 1
+        assert scene.cover == pytest.approx((400, 8)[2 - frame] / 1600)

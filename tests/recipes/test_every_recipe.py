@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from rethined_export.parity.report import REWRITE_GATE
-from rethined_export.photo.window import Window
 from rethined_export.recipes import RECIPES, recipe
 from rethined_export.recipes.options import Options
-from rethined_export.recipes.types import TorchRunner, scene
+from rethined_export.recipes.types import TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
 
 DOCS = Path(__file__).parents[2] / "docs" / "models"
@@ -20,7 +19,13 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 #: A bring-your-own module has no options of its own to stand for.
 MODELS = [model for model in RECIPES if model != "module"]
 #: The smallest network and window of a model; the default's where it has only one size.
-SMALL = {"lama": {"preset": "regular", "size": "64x48"}}
+SMALL = {
+    "lama": {"preset": "regular", "size": "64x48"},
+    "partial-conv": {"size": "128x256"},
+    "aot-gan": {"size": "64x48"},
+    "dfnet": {"size": "256x256"},
+    "two-stage": {"size": "256x256"},
+}
 
 
 def options_of(model: str, **changes: object) -> Options:
@@ -72,13 +77,14 @@ def test_programs_are_what_they_say(stand_in: tuple[ExportSpec, torch.nn.Module]
     ways = ("plain", "native") if "io" in {f.name for f in dataclasses.fields(spec.options)} else ()
     for io in ways:
         options = dataclasses.replace(spec.options, io=io)
-        program = spec.recipe.program(options, model, "whole")
-        taken = {info.name: info.shape for info in program.takes}
-        assert taken == {name: tuple(x.shape) for name, x in program.inputs.items()}
-        made = TorchRunner(program)(**{name: x.numpy() for name, x in program.inputs.items()})
-        assert {info.name: info.shape for info in program.gives} == {
-            name: value.shape for name, value in made.items()
-        }
+        for part in spec.recipe.parts(options):
+            program = spec.recipe.program(options, model, part)
+            taken = {info.name: info.shape for info in program.takes}
+            assert taken == {name: tuple(x.shape) for name, x in program.inputs.items()}
+            made = TorchRunner(program)(**{name: x.numpy() for name, x in program.inputs.items()})
+            assert {info.name: info.shape for info in program.gives} == {
+                name: value.shape for name, value in made.items()
+            }
 
 
 @pytest.mark.parametrize("io", ["plain", "native"])
@@ -88,10 +94,13 @@ def test_programs_and_their_caller_equal_the_reference(
     """Whatever way it is called; what lies in the hole must not matter, known pixels come back."""
     spec, model = stand_in
     options = dataclasses.replace(spec.options, io=io)
-    program = spec.recipe.program(options, model, "whole")
-    caller = spec.recipe.caller(options, {"whole": TorchRunner(program)})
-    inputs = scene(Window(*options.window))
-    image, mask = inputs["image"], inputs["mask"]
+    programs = {
+        part: TorchRunner(spec.recipe.program(options, model, part))
+        for part in spec.recipe.parts(options)
+    }
+    caller = spec.recipe.caller(options, programs)
+    photo = next(iter(spec.recipe.scenes(options, None, None)))  # a hole that it can fill
+    image, mask = photo.image, photo.mask
     with torch.no_grad():
         truth = model(image, mask).numpy()
     hidden = torch.where(mask > 0, torch.rand_like(image), image).numpy()

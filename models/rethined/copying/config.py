@@ -76,7 +76,7 @@ def unsupported(config: Mapping[str, Any]) -> str | None:
         found = _part(model, group)
         for name, value in supported.items():
             if name in found and found[name] != value:
-                return f"model.{group}.{name} is {found[name]!r} in its config, not {value!r}"
+                return f"model.{group}.{name} is {found[name]!r:.40} in its config, not {value!r}"
     return None
 
 
@@ -85,6 +85,7 @@ def copy_config(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> CopyC
 
     Raises:
         KeyError: a weight that tells is missing; the message names it.
+        ValueError: the config's temperature is none.
     """
     widths = tuple(
         len(state[f"coarse_model.stage{stage}.down.pointwise.weight"]) for stage in range(5)
@@ -93,14 +94,25 @@ def copy_config(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> CopyC
     features = queries.shape[1] - PATCH_SIZE
     if features not in widths:
         raise KeyError(f"an encoder stage of {features} channels, as w_qs expects,")
-    temperature = _part(_part(config, "model"), "inpainter").get("attention_temperature")
     return CopyConfig(
         widths=widths,
         head=state["coarse_model.out_conv.weight"].shape[1],
         feature_stage=widths.index(features),
         d_k=len(queries),
-        temperature=float(temperature) if temperature else CopyConfig.temperature,
+        temperature=_temperature(config),
     )
+
+
+def _temperature(config: Mapping[str, Any]) -> float:
+    value = _part(_part(config, "model"), "inpainter").get("attention_temperature")
+    if value is None:
+        return CopyConfig.temperature
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
+        raise ValueError(
+            f"model.inpainter.attention_temperature is {value!r:.40} in its config, not a "
+            "positive number"
+        )
+    return float(value)
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

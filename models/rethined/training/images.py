@@ -18,6 +18,8 @@ from rethined_export.models.rethined.training.settings import IMAGE_SIDE, Traini
 
 Pixels = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+#: Whatever a file is called: Pillow hands some others to other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 #: Decoded photographs that each process keeps: decoding takes longer than a step of a small crop.
 _KEPT_BYTES = 2**30
@@ -66,13 +68,13 @@ class Folder:
             return self._kept[index]
         path = self._paths[index]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 if image.mode.startswith("I"):  # convert("RGB") would clip at 255
                     grey = np.asarray(image).astype(np.int64) >> 8
                     pixels = np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
                 else:
                     pixels = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # on damaged data Pillow raises nearly anything
             raise UnusableImageError(f"{path} ({error})") from error
         if self._kept_bytes + pixels.nbytes <= _KEPT_BYTES:
             self._kept[index] = pixels

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from rethined_export.models.rethined.training.state import CURVES, SAMPLES
+
 #: Samples in a grid.
 _COLUMNS = 8
 
@@ -17,9 +19,9 @@ class Journal:
     """Writes ``tensorboard/`` and ``samples/`` in a run's folder; a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        self._samples = folder / "samples"
+        self._samples = folder / SAMPLES
         self._samples.mkdir(parents=True, exist_ok=True)
-        self._curves = SummaryWriter(str(folder / "tensorboard"))
+        self._curves = SummaryWriter(str(folder / CURVES))
 
     def __enter__(self) -> "Journal":
         return self

@@ -14,7 +14,9 @@ from rethined_export.models.rethined.mobileone import reparameterise
 from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.training.settings import Settings, TrainingError
 
+#: What a run's folder holds: two files, and two folders.
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+SAMPLES, CURVES = "samples", "tensorboard"
 
 
 def save_state(

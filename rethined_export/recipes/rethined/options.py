@@ -40,6 +40,9 @@ def resolution(text: str) -> int:
     raise UserError(f"--hr {side} is {multiple}not supported; nearest is {near} (of {known})")
 
 
+_ranks = whole_number("--top-k", 1, 64)
+
+
 def _budget(text: str) -> int:
     name = text if text.endswith("%") else f"{text}%"
     return int(choose("--hole-budget", name, BUDGETS)[:-1])
@@ -94,7 +97,7 @@ class RethinedOptions(Options):
     top_k: int | None = option(
         None,
         "patches mixed per token (default 1)",
-        parse=whole_number("--top-k", 1, 64),
+        parse=_ranks,
         metavar="K",
     )
     least_mass: int = option(
@@ -148,8 +151,14 @@ class RethinedOptions(Options):
         return -(-TOKENS * self.budget // 100)
 
     def check(self) -> None:
-        """Refuse contradictions."""
+        """Refuse contradictions, and numbers that a manifest may hold but nobody can ask for."""
         super().check()
+        resolution(str(self.hr))
+        _share(str(self.least_mass))
+        if self.top_k is not None:
+            _ranks(str(self.top_k))
+        if self.hole_budget is not None:
+            _budget(str(self.hole_budget))
         if self.upscale == "dense" and self.top_k is not None:
             raise UserError(
                 f"--top-k {self.top_k} and --upscale dense contradict each other: dense mixes all "

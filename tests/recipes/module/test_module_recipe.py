@@ -106,6 +106,7 @@ def test_inputs_that_the_module_does_not_take(file: Path) -> None:
         (["--module", "FILE:build"], "needs an --input"),
         (["--module", "FILE:build", "--input", "image"], "is not NAME=SHAPE"),
         (["--module", "FILE:build", "--input", "image=1x0x3"], "is not NAME=SHAPE"),
+        (["--module", "FILE:build", "--input", "image=1x²"], "is not NAME=SHAPE"),
         (["--module", "FILE:build", "--input", IMAGE, "--input", IMAGE], "names one twice"),
         (["--module", "FILE:build", "--input", IMAGE, "--given", "x.npz"], "no such file"),
         (["--module", "FILE:build", "--input", IMAGE, "--untrained"], "brings its own weights"),

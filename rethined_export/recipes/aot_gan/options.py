@@ -1,0 +1,46 @@
+"""Options of AOT-GAN's artifacts."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from rethined_export.models.aot_gan import PRESETS
+from rethined_export.models.aot_gan.config import STRIDE
+from rethined_export.photo.window import Window
+from rethined_export.recipes.options import Options, option, size, window_of
+
+_SIZE = size(multiple=STRIDE, least=36, most=1024)
+
+
+@dataclass(frozen=True)
+class AotGanOptions(Options):
+    """What can be chosen."""
+
+    preset: str = option("published", "network; there is one (published)", choices=PRESETS)
+    size: str = option(
+        "512x512",
+        "pixels it takes, multiples of 4 from 36 to 1024 (default 512x512)",
+        parse=_SIZE,
+        metavar="WIDTHxHEIGHT",
+    )
+    io: str = option(
+        "plain",
+        "plain: image and mask in, filled image out; native: the network's own four channels in, "
+        "RGB out (default plain)",
+        choices=("plain", "native"),
+    )
+
+    @property
+    def window(self) -> Window:
+        """The pixels an artifact takes."""
+        return window_of(self.size)
+
+    def sized(self, window: Window) -> Self:
+        """The same for another window."""
+        made = replace(self, size=f"{window.width}x{window.height}")
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Refuse sizes that the network cannot take."""
+        super().check()
+        _SIZE(self.size)

@@ -1,0 +1,54 @@
+"""Options of the two-stage system's artifacts."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from rethined_export.errors import UserError
+from rethined_export.models.dfnet import STRIDE
+from rethined_export.models.twostage import PRESETS
+from rethined_export.photo.window import Window
+from rethined_export.recipes.options import Options, option, size, window_of
+
+#: Beyond it the whole in one file is too much for a phone's memory.
+LARGEST_WHOLE = 2048
+_SIZE = size(multiple=STRIDE, least=STRIDE, most=4096)
+
+
+@dataclass(frozen=True)
+class TwoStageOptions(Options):
+    """What can be chosen."""
+
+    preset: str = option("places2", "weights' training: places2", choices=PRESETS)
+    size: str = option(
+        "1024x1024",
+        "pixels it takes, multiples of 256 up to 2048, native 4096 (default 1024x1024)",
+        parse=_SIZE,
+        metavar="WIDTHxHEIGHT",
+    )
+    io: str = option(
+        "plain",
+        "plain: one program, image and mask in, filled image out; native: a pair, the coarse "
+        "network at 512 and the refining one, whose caller does what lies between (default plain)",
+        choices=("plain", "native"),
+    )
+
+    @property
+    def window(self) -> Window:
+        """The pixels of the whole, and of the refinement."""
+        return window_of(self.size)
+
+    def sized(self, window: Window) -> Self:
+        """The same for another window."""
+        made = replace(self, size=_SIZE(f"{window.width}x{window.height}"))
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Refuse sizes that it cannot take."""
+        super().check()
+        _SIZE(self.size)
+        if self.io == "plain" and max(self.window) > LARGEST_WHOLE:
+            raise UserError(
+                f"--size {self.size}: one program goes up to {LARGEST_WHOLE}; add --io native for "
+                "a pair"
+            )

@@ -1,0 +1,79 @@
+"""Guest models in every target: a few channels wide, and (slow) whole by the command line."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from onnx import numpy_helper
+
+from rethined_export.artifacts import read_manifest
+from rethined_export.cli.export import main as export
+from rethined_export.converters import TARGETS, converter, tflite
+from rethined_export.spec import load_reference
+from tests.narrow_guests import GUESTS, failures, write_artifact
+from tests.test_exports import UNWANTED
+
+#: What an artifact may weigh, over its weights in fp32.
+SIZE_RATIO = 1.05
+#: A constant that is not a weight would show here, whole networks' largest tensors aside.
+LARGEST_CONSTANT = 4_000_000
+#: Operators of Core ML's that add an epsilon of their own to what was asked for: 1e-4 to what is
+#: inverted, 1e-5 to a variance of 1 where a constant is multiplied by and another added.
+INEXACT = {"inverse", "batch_norm"}
+#: Sizes at which whole networks are exported in tests.
+SIZES = {
+    "partial-conv": ("--size", "128x256"),
+    "aot-gan": ("--size", "96x64"),
+    "context-encoder": (),
+}
+
+every_guest = pytest.mark.parametrize("name", GUESTS)
+
+
+@pytest.mark.conversion
+@every_guest
+@pytest.mark.parametrize("target", TARGETS)
+def test_narrow_network_equals_torch(name: str, target: str, tmp_path: Path) -> None:
+    artifact = write_artifact(name, target, tmp_path / f"made{TARGETS[target].suffix}")
+    assert not failures(name, artifact, scenes=2)
+    assert_wanted(target, artifact)
+
+
+def assert_wanted(target: str, artifact: Path) -> None:
+    """Operators are those that accelerators take, on tensors of rank 4 at most."""
+    operators = set(converter(target).count_operators(artifact))
+    assert not (UNWANTED[target] | INEXACT) & operators
+    if target == "onnx":
+        graph, sizes = onnx.load(artifact).graph, {}
+        for stored in graph.initializer:
+            sizes[stored.name] = numpy_helper.to_array(stored).nbytes
+        kernels = {node.input[1] for node in graph.node if node.op_type.startswith("Conv")}
+        others = {name: size for name, size in sizes.items() if name not in kernels}
+        assert max(others.values()) <= LARGEST_CONSTANT, others
+        assert kernels <= sizes.keys(), "a kernel is made at run time"
+    if target == "tflite":
+        graphs = tflite.unpack(artifact).subgraphs
+        tensors = [tensor for graph in graphs for tensor in graph.tensors]
+        assert max(len(t.shape) for t in tensors if t.shape is not None) <= 4
+        assert schema.TensorType.INT64 not in {tensor.type for tensor in tensors}
+        codes = {code.builtinCode for code in tflite.unpack(artifact).operatorCodes}
+        assert schema.BuiltinOperator.CUSTOM not in codes
+
+
+@pytest.mark.slow
+@pytest.mark.conversion
+@every_guest
+@pytest.mark.parametrize("target", TARGETS)
+def test_whole_network_by_the_command_line(name: str, target: str, tmp_path: Path) -> None:
+    options = ["--model", name, "--untrained", "--target", target, *SIZES[name]]
+    assert export([*options, "--output", str(tmp_path)]) == 0
+    [artifact] = tmp_path.glob(f"*{TARGETS[target].suffix}")
+    manifest = read_manifest(artifact)
+    assert manifest.parity is not None
+    assert manifest.parity["passed"]
+    assert_wanted(target, artifact)
+    spec = manifest.spec
+    module = spec.recipe.program(spec.options, load_reference(spec).model, "whole").module
+    weights = 4 * sum(parameter.numel() for parameter in module.parameters())
+    assert manifest.bytes <= SIZE_RATIO * weights
