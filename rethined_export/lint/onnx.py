@@ -95,19 +95,26 @@ def _operator(node: Any, values: dict[str, Value | None]) -> Operator:
         if isinstance(value, onnx.GraphProto):
             nested = True
         elif isinstance(value, bytes):
-            attributes[attribute.name] = value.decode("utf-8", "replace")
+            attributes[attribute.name] = _text(value)
         elif not isinstance(value, onnx.TensorProto):
             attributes[attribute.name] = tuple(value) if isinstance(value, list) else value
-    kind = node.op_type if node.domain in _STANDARD else f"{node.domain}:{node.op_type}"
+    kind = _text(node.op_type)
+    if node.domain not in _STANDARD:
+        kind = f"{_text(node.domain)}:{kind}"
     return Operator(
         kind,
-        node.name or (written[0].name if written else ""),
+        _text(node.name or (written[0].name if written else "")),
         read,
         written,
         attributes,
         _multiply_adds(kind, read, written, attributes),
         nested,
     )
+
+
+def _text(text: str | bytes) -> str:
+    """Protobuf leaves what is not UTF-8 as bytes."""
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 
 def _multiply_adds(

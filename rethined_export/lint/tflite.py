@@ -88,7 +88,10 @@ def _operator(model: Any, operator: Any, values: list[Value]) -> Operator:
 
 
 def _attributes(options: Any) -> dict[str, Any]:
-    found = {} if options is None else dict(vars(options))
+    found = {
+        name: tuple(value.tolist()) if isinstance(value, np.ndarray) else value
+        for name, value in ({} if options is None else vars(options)).items()
+    }
     if "fusedActivationFunction" in found:
         found["fusedActivationFunction"] = _ACTIVATIONS[found["fusedActivationFunction"]]
     return found

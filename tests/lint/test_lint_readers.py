@@ -1,12 +1,16 @@
 """Artifacts of each format become the same kind of graph."""
 
+import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tiny_tflite import INT, Step, Tensor, constant, tflite_model, weights
 
@@ -15,6 +19,7 @@ from rethined_export.converters.types import ArtifactError
 from rethined_export.lint import onnx as onnx_reader
 from rethined_export.lint import tflite as tflite_reader
 from rethined_export.lint.graph import Graph
+from rethined_export.lint.report import read_graph, report, rule_books
 
 
 def costs(graph: Graph) -> dict[str, int | None]:
@@ -163,6 +168,45 @@ def test_damaged_onnx(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x07\x12\xff\xff")
     with pytest.raises(ArtifactError, match="not an ONNX file, or is truncated"):
         onnx_reader.read(path)
+
+
+# --- Damage --------------------------------------------------------------------------------------
+
+
+def whole_files(folder: Path) -> dict[str, bytes]:
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"]),
+        helper.make_node("Mish", ["a"], ["b"]),
+        helper.make_node("Softmax", ["b"], ["y"], axis=1),
+    ]
+    start, middle = Tensor((1, 8, 8, 2)), Tensor((1, 8, 8, 3))
+    steps = (
+        Step("CONV_2D", [start, weights(3, 1, 1, 2), weights(3)], [middle], "Conv2DOptions"),
+        Step("SQUEEZE", [middle], [Tensor((8, 8, 3))], "SqueezeOptions", {"squeezeDims": [0]}),
+    )
+    path = save_onnx(folder / "whole.onnx", nodes, [1, 2, 8, 8], ones(3, 2, 1, 1))
+    return {"a.onnx": path.read_bytes(), "a.tflite": tflite_model(*steps)}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes(data: st.DataObject) -> None:
+    """A file with wrong bytes is refused, or judged for what it says; nothing else happens."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file, content = data.draw(st.sampled_from(sorted(whole_files(folder).items())))
+        changed = bytearray(content)
+        for place in data.draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=6)):
+            changed[place] = data.draw(st.integers(0, 255))
+        path = folder / file
+        path.write_bytes(changed)
+        try:
+            graph = read_graph(path)
+        except ArtifactError as error:
+            assert str(path) in str(error)
+            return
+        for book in rule_books("all", path):
+            json.dumps(report(book, graph))
 
 
 # --- Core ML -------------------------------------------------------------------------------------
