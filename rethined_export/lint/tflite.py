@@ -88,7 +88,7 @@ def _operator(model: Any, operator: Any, values: list[Value]) -> Operator:
 
 
 def _attributes(options: Any) -> dict[str, Any]:
-    found = {
+    found: dict[str, Any] = {
         name: tuple(value.tolist()) if isinstance(value, np.ndarray) else value
         for name, value in ({} if options is None else vars(options)).items()
     }
