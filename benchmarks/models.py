@@ -51,6 +51,7 @@ def subjects() -> list[Subject]:
     """Every model at the size it is used at."""
     from rethined_export.recipes.aot_gan.options import AotGanOptions
     from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
+    from rethined_export.recipes.deepfill.options import DeepfillOptions
     from rethined_export.recipes.dfnet.options import DfNetOptions
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
@@ -59,6 +60,7 @@ def subjects() -> list[Subject]:
     from rethined_export.recipes.twostage.options import TwoStageOptions
 
     return [
+        Subject("deepfill", DeepfillOptions(), 1.0),
         Subject("lama", LamaOptions(preset="big"), 1.5),
         Subject("migan", MiGanOptions(preset="512"), 1.0),
         Subject("partial-conv", PartialConvOptions(), 1.0),

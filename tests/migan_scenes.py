@@ -1,4 +1,4 @@
-"""The picture that MI-GAN's golden values were computed on; too noisy to store."""
+"""The picture that golden values of MI-GAN and DeepFill were computed on; too noisy to store."""
 
 import zlib
 

@@ -63,8 +63,9 @@ class Decode(nn.Module):
         )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return self.decode(torch.cat([x, skip], dim=1))
+        # Joined at once: at full size each of these maps may be gigabytes.
+        joined = torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], dim=1)
+        return self.decode(joined)
 
 
 class UNet(nn.Module):
@@ -105,6 +106,13 @@ class UNet(nn.Module):
         for name in self.decoders:
             x = self.get_submodule(name)(x, skips.pop())
             yield x
+
+
+def last(levels: Iterator[Tensor]) -> Tensor:
+    """The map of the input's size, the others not kept."""
+    for features in levels:
+        found = features
+    return found
 
 
 def check_size(height: int, width: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from rethined_export.models.dfnet.unet import Convolution, UNet
+from rethined_export.models.dfnet.unet import Convolution, UNet, last
 
 #: Channels: the mask, the filled image, and four shifted copies of it with their masks.
 INPUTS = 20
@@ -35,6 +35,6 @@ class Refinement(UNet):
         Raises:
             ValueError: sides are no multiples of 256.
         """
-        *_, features = self.levels(x)
+        painted = self.last_conv(last(self.levels(x)))
         mask, filled = x[:, :1], x[:, 1:4]
-        return mask * self.last_conv(features) + (1 - mask) * filled
+        return mask * painted + (1 - mask) * filled

@@ -12,6 +12,7 @@ RECIPES = {
     "rethined": "rethined_export.recipes.rethined",
     "lama": "rethined_export.recipes.lama",
     "migan": "rethined_export.recipes.migan",
+    "deepfill": "rethined_export.recipes.deepfill",
     "partial-conv": "rethined_export.recipes.partial_conv",
     "aot-gan": "rethined_export.recipes.aot_gan",
     "context-encoder": "rethined_export.recipes.context_encoder",

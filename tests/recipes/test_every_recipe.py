@@ -21,6 +21,7 @@ MODELS = [model for model in RECIPES if model != "module"]
 #: The smallest network and window of a model; the default's where it has only one size.
 SMALL = {
     "lama": {"preset": "regular", "size": "64x48"},
+    "deepfill": {"preset": "v1-daa", "size": "72x64"},
     "partial-conv": {"size": "128x256"},
     "aot-gan": {"size": "64x48"},
     "dfnet": {"size": "256x256"},

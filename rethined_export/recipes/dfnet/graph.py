@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rethined_export.models.dfnet import DfNet, Fusion
-from rethined_export.models.dfnet.unet import Convolution
+from rethined_export.models.dfnet.unet import Convolution, last
 
 M = TypeVar("M", bound=nn.Module)
 #: Places of the colours in the other order; a fourth channel stays.
@@ -38,8 +38,7 @@ class Painter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, 4, H, W]``, masked image and what is known → ``[N, 3, H, W]`` in (0, 1)."""
-        *_, features = self.unet.levels(x)
-        return self.fusion(x[:, :3], features).result
+        return self.fusion(x[:, :3], last(self.unet.levels(x))).result
 
 
 class PlainPainter(nn.Module):

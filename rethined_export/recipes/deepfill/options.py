@@ -1,0 +1,60 @@
+"""Options of DeepFill's artifacts."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from rethined_export.errors import UserError
+from rethined_export.models.deepfill import PRESETS
+from rethined_export.models.deepfill.config import POSITION
+from rethined_export.photo.window import Window
+from rethined_export.recipes.options import Options, option, size, window_of
+
+_SIZE = size(multiple=POSITION, least=64, most=1024)
+#: Of a window: attention's tables of all positions with all others are 256 MB there, and grow with
+#: its square.
+_MOST_PIXELS = 1024 * 512
+
+
+@dataclass(frozen=True)
+class DeepfillOptions(Options):
+    """What can be chosen."""
+
+    preset: str = option("v2-mmagic", "network and port (default v2-mmagic)", choices=PRESETS)
+    size: str = option(
+        "512x512",
+        "pixels it takes, multiples of 8 (default 512x512)",
+        parse=_SIZE,
+        metavar="WIDTHxHEIGHT",
+    )
+    io: str = option(
+        "plain",
+        "plain: image and mask in, filled image out; native: the network's own five channels in, "
+        "colours in [-1, 1] out (default plain)",
+        choices=("plain", "native"),
+    )
+
+    @property
+    def window(self) -> Window:
+        """The pixels an artifact takes."""
+        return window_of(self.size)
+
+    def sized(self, window: Window) -> Self:
+        """The same for another window."""
+        made = replace(self, size=_SIZE(f"{window.width}x{window.height}"))
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Refuse sizes that the network cannot take."""
+        super().check()
+        _SIZE(self.size)
+        height, width = self.window
+        try:
+            PRESETS[self.preset].check_size(height, width)
+        except ValueError as error:
+            raise UserError(f"--size {self.size}: {error}") from None
+        if height * width > _MOST_PIXELS:
+            raise UserError(
+                f"--size {self.size}: attention compares everything with everything; at most "
+                f"{_MOST_PIXELS} pixels, such as 720x720 or 1024x512"
+            )
