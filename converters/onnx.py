@@ -81,7 +81,7 @@ class _Session:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no base class of their own
-            _read(path)  # which says what the file is, if it is at fault
+            read(path)  # which says what the file is, if it is at fault
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         self.takes = frozenset(given.name for given in self._session.get_inputs())
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -111,7 +111,7 @@ def load(path: Path, threads: int) -> _Session:
 
 def count_operators(path: Path) -> Counter[str]:
     """Nodes of the graph by operator type."""
-    nodes = _read(path).graph.node
+    nodes = read(path).graph.node
     return Counter(node.op_type for node in nodes if node.op_type != "Constant")
 
 
@@ -122,10 +122,10 @@ def channels_last(_path: Path) -> frozenset[str]:
 
 def metadata(path: Path) -> dict[str, str]:
     """The facts embedded in the file."""
-    return {entry.key: entry.value for entry in _read(path).metadata_props}
+    return {entry.key: entry.value for entry in read(path).metadata_props}
 
 
-def _read(path: Path) -> Any:
+def read(path: Path) -> Any:
     """The graph, without weights that lie in another file; those must be there.
 
     Raises:

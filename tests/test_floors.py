@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "rethined_export"
 FLOORS = (
     ("cli", "demo"),
     ("benchmarks",),
-    ("quality",),
+    ("quality", "lint"),
     ("export", "inpaint"),
     ("deployed",),
     ("artifacts",),

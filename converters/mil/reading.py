@@ -53,12 +53,11 @@ class Listing:
     steps: tuple[Step, ...]
 
 
-def read_package(path: Path) -> Listing:
-    """Load the program of an ``.mlpackage`` with its weights.
+def open_package(path: Path) -> tuple[Any, Path]:
+    """The specification of an ``.mlpackage`` that holds an ML Program, and the file it came from.
 
     Raises:
         ArtifactError: not a package, not an ML Program, or files missing, truncated or unreadable.
-        UnsupportedOperatorError: an operator that the interpreter does not know.
     """
     check_package(path)
     with _as_artifact_error(path, "cannot read the package"):
@@ -70,6 +69,17 @@ def read_package(path: Path) -> Listing:
         )
     if FUNCTION not in spec.mlProgram.functions:
         raise ArtifactError(f"{path}: the ML Program has no function {FUNCTION}")
+    return spec, root
+
+
+def read_package(path: Path) -> Listing:
+    """Load the program of an ``.mlpackage`` with its weights.
+
+    Raises:
+        ArtifactError: not a package, not an ML Program, or files missing, truncated or unreadable.
+        UnsupportedOperatorError: an operator that the interpreter does not know.
+    """
+    spec, root = open_package(path)
     with _as_artifact_error(path, "cannot load the ML Program"):
         function = spec.mlProgram.functions[FUNCTION]
         operations = function.block_specializations[function.opset].operations
