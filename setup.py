@@ -16,8 +16,10 @@ class BuildNative(build_ext):
     def build_extension(self, ext: Extension) -> None:
         library = Path(self.get_ext_fullpath(ext.name))
         COMPILE["build"](COMPILE["host"](), library)
+        # Of an editable install setuptools takes the extension alone to the source's folder.
+        folder = Path(NATIVE) if self.editable_mode else library.parent
         for target in COMPILE["CARRIED"]:
-            COMPILE["build"](target, library.with_name(target.file))
+            COMPILE["build"](target, folder / target.file)
 
     def get_ext_filename(self, fullname: str) -> str:
         """Its name without Python's version: it is a plain C library."""
