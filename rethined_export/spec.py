@@ -81,7 +81,7 @@ class ExportSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "more_checkpoints": list(self.more_checkpoints)}
 
     @classmethod
     def from_dict(cls, facts: Any) -> Self:

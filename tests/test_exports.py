@@ -34,8 +34,7 @@ CASES = [
     "--hr 512 --variant published",
     "--hr 2048",
     "--hr 512 --upscale patches",
-    "--hr 1024 --upscale patches --split --patch-program --top-k 4 --checkpoint WEIGHTS "
-    "--least-mass 0%",
+    "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS --least-mass 0%",
 ]
 SLOW_CASES = [
     "--hr 512",
@@ -45,6 +44,7 @@ SLOW_CASES = [
     "--hr 4096",
     "--hr 4096 --variant published --top-k 4",
     "--hr 4096 --upscale patches --split",
+    "--hr 1024 --upscale patches --split --patch-program --top-k 4",
     "--hr 4096 --upscale patches --hole-budget 100%",
     "--hr 8192 --upscale patches --split",
     "--hr 1024 --preset paper",
