@@ -85,7 +85,7 @@ class AdbRunner:
             told = run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("running on the device")
             before = moment(self._device)
-            if told:
+            if "parts" in told:
                 made = self._run_apart(told, tool, target, plan, folder)
             else:
                 made = self._run_program(artifact, tool, target, plan, folder)

@@ -40,7 +40,8 @@ class AppleRunner(Stateless):
             JobError: it cannot be loaded or run; the device is gone.
         """
         with tempfile.TemporaryDirectory(prefix="rethined-") as folder:
-            if run_job(sample, {"artifact": str(artifact), "folder": folder}, tell):
+            told = run_job(sample, {"artifact": str(artifact), "folder": folder}, tell)
+            if "parts" in told:
                 raise UserError(
                     f"{artifact} is one of several; Apple's devices run whole artifacts"
                 )

@@ -51,7 +51,7 @@ class Arm64Runner(Stateless):
             folder = Path(name)
             told = run_job(sample, {"artifact": str(artifact), "folder": name}, tell)
             tell("emulating")
-            if told:
+            if "parts" in told:
                 return _apart(emulated, told, folder, target)
             instructions = emulate(emulated, folder, artifact, target)
             return Counted(f"{RUNTIMES[target]} on {CORE}", instructions, difference(folder))

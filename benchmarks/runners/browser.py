@@ -50,7 +50,7 @@ class BrowserRunner(Stateless):
                 "warm_up": plan.warm_up,
                 "runs": plan.runs,
             }
-            if apart:
+            if "parts" in apart:
                 work |= {"told": apart, "target": target_of(artifact)}
                 told = run_job(measure_apart_in_browser, work, tell, time_limit_s=_TIME_LIMIT_S)
             else:
@@ -58,7 +58,7 @@ class BrowserRunner(Stateless):
                 told = run_job(measure_in_browser, work, tell, time_limit_s=_TIME_LIMIT_S)
         name, package = _RUNTIMES[target_of(artifact)]
         runtime = f"{name} {packages.VERSIONS[package]} in {_browser(told['agent'])}"
-        if apart:
+        if "parts" in apart:
             runtime += ", librethined"
         return Measured.of(told, runtime, told["difference"])
 
