@@ -77,7 +77,7 @@ NAME = "rethined-mobile-512-gather-fp32.onnx"
         (["--image", "a", "--mask", "b", "--no-verify"], ["--image and --no-verify"]),
         (["--targt", "onnx"], ["--targt", "did you mean --target?"]),
         (["--target", "[red]x[/] :smile:"], ["--target [red]x[/] :smile: is unknown"]),
-        (["--target", "a  b\x1b[31m"], ["--target a  b\\x1b[31m is unknown"]),
+        (["--target", "a  b\x1b[31m"], ["--target 'a  b\\x1b[31m' is unknown"]),
     ],
 )
 def test_refused_options(
