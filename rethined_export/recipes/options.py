@@ -210,6 +210,28 @@ def size(multiple: int, least: int, most: int) -> Callable[[str], str]:
     return parse
 
 
+@dataclass(frozen=True)
+class SizedOptions(Options):
+    """Options of a model whose size is one of them, ``size``."""
+
+    @property
+    def size(self) -> str:
+        """``WIDTHxHEIGHT``; a field of the same name takes its place."""
+        raise NotImplementedError
+
+    @property
+    def window(self) -> Window:
+        """The pixels an artifact takes."""
+        return window_of(self.size)
+
+    def sized(self, window: Window) -> Self:
+        """The same for another window."""
+        change: dict[str, Any] = {"size": f"{window.width}x{window.height}"}  # a subclass's field
+        made = dataclasses.replace(self, **change)
+        made.check()
+        return made
+
+
 def window_of(size: str) -> Window:
     """``768x512`` → 512 high, 768 wide."""
     width, height = map(int, size.split("x"))

@@ -1,18 +1,16 @@
 """Options of AOT-GAN's artifacts."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from rethined_export.models.aot_gan import PRESETS
 from rethined_export.models.aot_gan.config import STRIDE
-from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, option, size
 
 _SIZE = size(multiple=STRIDE, least=36, most=1024)
 
 
 @dataclass(frozen=True)
-class AotGanOptions(Options):
+class AotGanOptions(SizedOptions):
     """What can be chosen."""
 
     preset: str = option("published", "network; there is one (published)", choices=PRESETS)
@@ -28,17 +26,6 @@ class AotGanOptions(Options):
         "RGB out (default plain)",
         choices=("plain", "native"),
     )
-
-    @property
-    def window(self) -> Window:
-        """The pixels an artifact takes."""
-        return window_of(self.size)
-
-    def sized(self, window: Window) -> Self:
-        """The same for another window."""
-        made = replace(self, size=f"{window.width}x{window.height}")
-        made.check()
-        return made
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

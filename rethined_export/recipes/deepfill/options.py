@@ -1,13 +1,11 @@
 """Options of DeepFill's artifacts."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from rethined_export.errors import UserError
 from rethined_export.models.deepfill import PRESETS
 from rethined_export.models.deepfill.config import POSITION
-from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, option, size
 
 _SIZE = size(multiple=POSITION, least=64, most=1024)
 #: Of a window: attention's tables of all positions with all others are 256 MB there, and grow with
@@ -16,7 +14,7 @@ _MOST_PIXELS = 1024 * 512
 
 
 @dataclass(frozen=True)
-class DeepfillOptions(Options):
+class DeepfillOptions(SizedOptions):
     """What can be chosen."""
 
     preset: str = option("v2-mmagic", "network and port (default v2-mmagic)", choices=PRESETS)
@@ -32,17 +30,6 @@ class DeepfillOptions(Options):
         "colours in [-1, 1] out (default plain)",
         choices=("plain", "native"),
     )
-
-    @property
-    def window(self) -> Window:
-        """The pixels an artifact takes."""
-        return window_of(self.size)
-
-    def sized(self, window: Window) -> Self:
-        """The same for another window."""
-        made = replace(self, size=_SIZE(f"{window.width}x{window.height}"))
-        made.check()
-        return made
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

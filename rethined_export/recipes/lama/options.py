@@ -1,19 +1,17 @@
 """Options of LaMa's artifacts."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from rethined_export.errors import UserError
 from rethined_export.models.lama import PRESETS
 from rethined_export.models.lama.config import STRIDE
-from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, option, size
 
 _SIZE = size(multiple=STRIDE, least=16, most=2048)
 
 
 @dataclass(frozen=True)
-class LamaOptions(Options):
+class LamaOptions(SizedOptions):
     """What can be chosen."""
 
     preset: str = option("big", "network (default big)", choices=PRESETS)
@@ -29,17 +27,6 @@ class LamaOptions(Options):
         "RGB out (default plain)",
         choices=("plain", "native"),
     )
-
-    @property
-    def window(self) -> Window:
-        """The pixels an artifact takes."""
-        return window_of(self.size)
-
-    def sized(self, window: Window) -> Self:
-        """The same for another window."""
-        made = replace(self, size=_SIZE(f"{window.width}x{window.height}"))
-        made.check()
-        return made
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

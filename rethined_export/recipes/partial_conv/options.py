@@ -1,17 +1,16 @@
 """Options of the partial convolution network's artifacts."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from rethined_export.models.partial_conv import PRESETS
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, option, size, window_of
 
 _LARGEST = 2048
 
 
 @dataclass(frozen=True)
-class PartialConvOptions(Options):
+class PartialConvOptions(SizedOptions):
     """What can be chosen."""
 
     preset: str = option("256", "network of 7 layers (256, default) or of 8 (512)", choices=PRESETS)
@@ -34,12 +33,6 @@ class PartialConvOptions(Options):
         if self.size:
             return window_of(self.size)
         return Window.square(PRESETS[self.preset].trained_side)
-
-    def sized(self, window: Window) -> Self:
-        """The same for another window."""
-        made = replace(self, size=f"{window.width}x{window.height}")
-        made.check()
-        return made
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

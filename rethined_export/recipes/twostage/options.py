@@ -1,13 +1,11 @@
 """Options of the two-stage system's artifacts."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 from rethined_export.errors import UserError
 from rethined_export.models.dfnet import STRIDE
 from rethined_export.models.twostage import PRESETS
-from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, option, size
 
 #: Beyond it the whole in one file is too much for a phone's memory.
 LARGEST_WHOLE = 2048
@@ -15,7 +13,7 @@ _SIZE = size(multiple=STRIDE, least=STRIDE, most=4096)
 
 
 @dataclass(frozen=True)
-class TwoStageOptions(Options):
+class TwoStageOptions(SizedOptions):
     """What can be chosen."""
 
     preset: str = option("places2", "weights' training: places2", choices=PRESETS)
@@ -31,17 +29,6 @@ class TwoStageOptions(Options):
         "network at 512 and the refining one, whose caller does what lies between (default plain)",
         choices=("plain", "native"),
     )
-
-    @property
-    def window(self) -> Window:
-        """The pixels of the whole, and of the refinement."""
-        return window_of(self.size)
-
-    def sized(self, window: Window) -> Self:
-        """The same for another window."""
-        made = replace(self, size=_SIZE(f"{window.width}x{window.height}"))
-        made.check()
-        return made
 
     def check(self) -> None:
         """Refuse sizes that it cannot take."""
