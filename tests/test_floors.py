@@ -12,7 +12,7 @@ FLOORS = (
     ("benchmarks",),
     ("quality", "lint"),
     ("export", "inpaint"),
-    ("deployed",),
+    ("deployed", "reduction"),
     ("artifacts",),
     ("spec",),
     ("jobs",),

@@ -44,6 +44,11 @@ class Scene:
         """Share of the image in the hole."""
         return float(self.mask.mean())
 
+    @property
+    def inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """As a runner takes them."""
+        return {"image": self.image.numpy(), "mask": self.mask.numpy()}
+
 
 def _any_hole(_hole: Bools) -> bool:
     return True
@@ -62,11 +67,27 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
     """
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
         pixels = read_photo(photo_path(name)).pixels
+        yield strokes_over(name, pixels, window, cover, seed, bears)
+
+
+def strokes_over(
+    name: str,
+    pixels: Pixels,
+    window: Window,
+    cover: float,
+    seed: int,
+    bears: Callable[[Bools], bool] = _any_hole,
+) -> Scene:
+    """A photo ``[H, W, C]`` under a free-form mask that covers a share of it at most.
+
+    Args:
+        bears: whether an artifact can fill a hole ``[H, W]``; the cover shrinks until it can.
+    """
+    mask = free_form_mask(window, cover, seed)
+    while not bears(mask):
+        cover *= 0.9
         mask = free_form_mask(window, cover, seed)
-        while not bears(mask):
-            cover *= 0.9
-            mask = free_form_mask(window, cover, seed)
-        yield Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
+    return Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
 def user_scene(
