@@ -293,7 +293,7 @@ def _convert_and_check(
         )
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
-            accepted = (parity["quality"] or {}).get("accepting")
+            accepted = _consented(parity)
             if not request.accept_quality or accepted is None:
                 return replace(entry, failure=missed(parity), exit_code=ParityError.exit_code)
             manifest = replace(manifest, accepted=accepted)
@@ -306,9 +306,15 @@ def _convert_and_check(
 def missed(parity: dict[str, Any]) -> str:
     """What a report missed, in one line, and how to consent where that can be done."""
     consent = ""
-    if (parity["quality"] or {}).get("accepting") is not None:
+    if _consented(parity) is not None:
         consent = "; export in a higher precision, or consent with --accept-quality"
     return f"parity failed: {'; '.join(parity['failures'])}{consent}"
+
+
+def _consented(parity: dict[str, Any]) -> dict[str, float] | None:
+    """The gate that consent would hold an artifact to; None where none can be given."""
+    found: dict[str, float] | None = (parity.get("quality") or {}).get("accepting")
+    return found
 
 
 def _make(spec: ExportSpec, path: Path, stage: Callable[[str], None]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import coremltools as ct
 import coremltools.optimize.coreml as cto
 import numpy as np
 import numpy.typing as npt
+import torch
 from coremltools.converters.mil.frontend.milproto.load import load as load_program
 from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
@@ -247,6 +248,7 @@ def _measured(model: Any, how: Reduction) -> dict[str, dict[str, float]]:
         path = Path(folder) / "half.mlpackage"
         model.save(str(path))
         program = MLProgram(path)
+        torch.set_num_threads(how.threads)
         for sample in how.samples():
             for name, values in sample.items():
                 watch(name, values)

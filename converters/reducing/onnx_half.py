@@ -75,9 +75,10 @@ def kept_nodes(graph: Any, types: dict[str, int]) -> set[int]:
             for given in node.input:
                 follow(given, operators)
 
-    for node in graph.node:
+    for place, node in enumerate(graph.node):
         into = types.get(node.output[0])
         if node.op_type == "Cast" and into in (TensorProto.INT32, TensorProto.INT64):
+            kept.add(place)
             follow(node.input[0], _INDEX_PATH)
     for output in graph.output:
         follow(output.name, _COMPOSITION)

@@ -192,8 +192,13 @@ def _readers(model: Any) -> dict[int, list[tuple[str, int]]]:
 
 
 def _shorten_names(model: Any) -> None:
-    """Tensors are named by their whole origin in torch, which takes more room than some weights."""
-    graph = model.subgraphs[0]
+    """Tensors are named by their whole origin in torch, which takes more room than some weights.
+
+    Those of the boundary get the signature's names: a quantised output is a tensor of its own.
+    """
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    for entry in (*signature.inputs, *signature.outputs):
+        graph.tensors[entry.tensorIndex].name = entry.name
     boundary = {int(place) for place in (*graph.inputs, *graph.outputs)}
     for place, tensor in enumerate(graph.tensors):
         if place not in boundary:

@@ -58,6 +58,7 @@ class Reduction:
         method: one of ``METHODS`` that the target has.
         integer_io: images go in and come out as int8.
         kept: layers that stay in floats, by the names that :meth:`Reducer.layers` gives.
+        threads: to run samples on.
     """
 
     precision: str
@@ -65,6 +66,7 @@ class Reduction:
     method: str = METHODS[0]
     integer_io: bool = False
     kept: frozenset[str] = frozenset()
+    threads: int = 1
 
 
 class Reducer(Protocol):

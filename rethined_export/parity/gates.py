@@ -71,14 +71,14 @@ class Gate:
         )
 
 
-_INT8 = Gate(psnr_hole_db=32.0, loss_db=0.3, loss_ssim=0.01)
+_INT8 = Gate(psnr_hole_db=32.0, loss_db=0.3, loss_ssim=0.02)
 #: By precision; fp32 has the gates of :mod:`rethined_export.parity.report`.
 GATES = {
     "fp16": Gate(psnr_hole_db=45.0, loss_db=0.1, loss_ssim=0.005),
     "int8": _INT8,
     "int8-dynamic": _INT8,
     "int8-weights": _INT8,
-    "mixed": Gate(psnr_hole_db=38.0, loss_db=0.1, loss_ssim=0.005),
+    "mixed": Gate(psnr_hole_db=38.0, loss_db=0.1, loss_ssim=0.01),
     "palette6": _INT8,
     "palette4": _INT8,
 }

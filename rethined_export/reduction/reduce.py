@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def reduce(
         samples or (lambda: iter(())),
         made.calibration.method if made.calibration else "minmax",
         made.integer_io,
+        threads=threads,
     )
     kept: frozenset[str] = frozenset()
     if precision.searched:
         report("searching for the layers that bear it worst")
         kept = _search(made, reference, reducer, how, threads)
-    reducer.reduce(Path(path), _keeping(how, kept))
+    reducer.reduce(Path(path), replace(how, kept=kept))
     target, fingerprint = converter(made.target), samples and samples.fingerprint
     return {
         "operators": dict(sorted(target.count_operators(Path(path)).items())),
@@ -59,10 +61,6 @@ def reduce(
         "calibrated": fingerprint
         and {"scenes": fingerprint.scenes, "sha256": fingerprint.hexdigest()},
     }
-
-
-def _keeping(how: Reduction, kept: frozenset[str]) -> Reduction:
-    return Reduction(how.precision, how.samples, how.method, how.integer_io, kept)
 
 
 def _search(
@@ -80,7 +78,7 @@ def _search(
     def error(kept: frozenset[str]) -> float:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"tried{TARGETS[spec.target].suffix}"
-            reducer.reduce(path, _keeping(how, kept))
+            reducer.reduce(path, replace(how, kept=kept))
             with converter(spec.target).load(path, threads) as runtime:
                 runner = recipe.caller(options, {**twins, spec.part: runtime})
                 found = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 #: Groups that layers are taken in: a run of every layer alone would take hours.
-GROUPS = 8
+GROUPS = 6
 
 
 def groups_of(layers: Sequence[str], count: int = GROUPS) -> list[tuple[str, ...]]:
