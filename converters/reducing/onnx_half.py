@@ -16,6 +16,11 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 _ALWAYS_FLOAT = {"Resize": (1, 2)}
 #: Operators whose results carry a type of their own.
 _TYPED = frozenset({"Constant", "ConstantOfShape", "EyeLike", "Range"})
+#: Constants of fewer bytes stay as they are where only large ones are halved.
+_LARGE = 4096
+_LEFT_ALONE = frozenset(
+    ["Conv", "ConvTranspose", "Gather", "Gemm", "MatMul", "QuantizeLinear", "DequantizeLinear"]
+)
 #: What an index may have gone through as a float before it was cast: moves and plain arithmetic.
 _INDEX_PATH = frozenset(
     [
@@ -57,6 +62,25 @@ def halve(model: Any) -> Any:
         model: with types of all values; it is left alone.
     """
     return _Halving(model).made()
+
+
+def halve_constants(graph: Any) -> None:
+    """Store large floats, such as codes of places, in float16 and cast them before use.
+
+    Layers' weights are left alone, and so are tables: what they hold may be indices.
+    """
+    alone = {name for node in graph.node if node.op_type in _LEFT_ALONE for name in node.input}
+    casts = []
+    for stored in graph.initializer:
+        if stored.data_type != FLOAT or stored.name in alone or stored.ByteSize() < _LARGE:
+            continue
+        name, half = stored.name, f"{stored.name}_half"
+        values = numpy_helper.to_array(stored).astype(np.float16)
+        stored.CopyFrom(numpy_helper.from_array(values, half))
+        casts.append(helper.make_node("Cast", [half], [name], to=FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def kept_nodes(graph: Any, types: dict[str, int]) -> set[int]:

@@ -1,7 +1,6 @@
 """TFLite: ai-edge-quantizer, and what it leaves: large constants and the names of tensors."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from rethined_export.converters.reducing.tflite_constants import LAYERS, Halving, shorten_names
 from rethined_export.converters.reducing.types import Reduction, Sample
 from rethined_export.converters.tflite import channels_last, pack, unpack
 
-#: Operators with weights.
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
-#: Constants of more bytes are halved too, where they are no weights and no table of indices.
-_LARGE = 4096
-#: Version of DEQUANTIZE that takes float16.
-_HALF_VERSION = 3
 #: Images of a whole artifact are in [0, 1]: so many levels that those of 8 bits come back exactly.
 _UNIT = ("image", "mask", "output")
 
@@ -43,7 +37,7 @@ class _Reducer:
 
     def layers(self) -> tuple[str, ...]:
         """Convolutions and fully connected layers, by the names of their outputs."""
-        kinds = {getattr(schema.BuiltinOperator, name) for name in _LAYERS}
+        kinds = {getattr(schema.BuiltinOperator, name) for name in LAYERS}
         return tuple(
             self._graph.tensors[operator.outputs[0]].name.decode()
             for operator in self._graph.operators
@@ -69,8 +63,8 @@ class _Reducer:
         )
         path.write_bytes(bytes(result.quantized_model))
         model = unpack(path)
-        _halve_constants(model)
-        _shorten_names(model)
+        Halving(model).halve()
+        shorten_names(model)
         path.write_bytes(pack(model))
 
     def _signature(self) -> str:
@@ -129,78 +123,3 @@ def _recipe(how: Reduction) -> Any:
     for name in sorted(how.kept):
         made.add_quantization_config(re.escape(name), operators.ALL_SUPPORTED, None, "no_quantize")
     return made.get_quantization_recipe()
-
-
-def _halve_constants(model: Any) -> None:
-    """Cast large floats that no layer reads, such as codes of places, to float16 and back in use.
-
-    Tables are left alone: what they hold may be indices.
-    """
-    graph = model.subgraphs[0]
-    readers = _readers(model)
-    casts = []
-    for place, tensor in enumerate(list(graph.tensors)):
-        data = model.buffers[tensor.buffer].data
-        if tensor.type != schema.TensorType.FLOAT32 or data is None or len(data) < _LARGE:
-            continue
-        if not readers[place] or any(name in ("GATHER", *_LAYERS) for name, _ in readers[place]):
-            continue
-        half, buffer = schema.TensorT(), schema.BufferT()
-        values = np.frombuffer(bytes(data), np.float32).astype(np.float16)
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        half.type, half.shape, half.name = schema.TensorType.FLOAT16, tensor.shape, tensor.name
-        if all(other.buffer != tensor.buffer for other in graph.tensors if other is not tensor):
-            model.buffers[tensor.buffer].data = None
-        half.buffer, tensor.buffer = len(model.buffers), 0
-        model.buffers.append(buffer)
-        graph.tensors.append(half)
-        tensor.name += b"_float"
-        casts.append(_dequantise(model, len(graph.tensors) - 1, place))
-    graph.operators = [*casts, *graph.operators]
-
-
-def _dequantise(model: Any, source: int, into: int) -> Any:
-    """An operator that turns a tensor into floats."""
-    code = schema.BuiltinOperator.DEQUANTIZE
-    places = [i for i, known in enumerate(model.operatorCodes) if known.builtinCode == code]
-    if not places:
-        known = schema.OperatorCodeT()
-        known.builtinCode = known.deprecatedBuiltinCode = code
-        known.version = _HALF_VERSION
-        model.operatorCodes.append(known)
-        places = [len(model.operatorCodes) - 1]
-    model.operatorCodes[places[0]].version = max(
-        model.operatorCodes[places[0]].version, _HALF_VERSION
-    )
-    operator = schema.OperatorT()
-    operator.opcodeIndex = places[0]
-    operator.inputs, operator.outputs = np.array([source], np.int32), np.array([into], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    return operator
-
-
-def _readers(model: Any) -> dict[int, list[tuple[str, int]]]:
-    """Of every tensor, the operators that read it and where among their inputs."""
-    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-    found = defaultdict(list)
-    for operator in model.subgraphs[0].operators:
-        kind = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
-        for position, tensor in enumerate(operator.inputs):
-            found[int(tensor)].append((kind, position))
-    return found
-
-
-def _shorten_names(model: Any) -> None:
-    """Tensors are named by their whole origin in torch, which takes more room than some weights.
-
-    Those of the boundary get the signature's names: a quantised output is a tensor of its own.
-    """
-    graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    for entry in (*signature.inputs, *signature.outputs):
-        graph.tensors[entry.tensorIndex].name = entry.name
-    boundary = {int(place) for place in (*graph.inputs, *graph.outputs)}
-    for place, tensor in enumerate(graph.tensors):
-        if place not in boundary:
-            origin = tensor.name.split(b";")[0].rsplit(b"/", 1)[-1].rsplit(b".", 1)[-1]
-            tensor.name = b"%s;%d" % (origin, place)
