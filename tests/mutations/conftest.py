@@ -1,6 +1,6 @@
 """Artifacts to break, and the scene they are judged on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,17 @@ from PIL import Image
 from rethined_export.cli import export as export_cli
 from rethined_export.photo.scenes import free_form_mask, photo_path
 from rethined_export.photo.window import Window
+from tests.here import jobs_here
 
 SIDE = 1024
 #: The checkpoint was never trained, so one key holds little of its attention.
 ANY_MASS = ["--least-mass", "0%"]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def workers() -> Iterator[None]:
+    with jobs_here():
+        yield
 
 
 @pytest.fixture(scope="session")
