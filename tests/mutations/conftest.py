@@ -25,9 +25,9 @@ def workers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
-    """All three artifacts at 1024, k = 1, compared with torch on the bundled photos."""
+    """All three artifacts at 1024, k = 1, not compared yet."""
     folder = tmp_path_factory.mktemp("exported")
-    options = ["--hr", str(SIDE), "--output", str(folder), *ANY_MASS]
+    options = ["--hr", str(SIDE), "--output", str(folder), "--no-verify", *ANY_MASS]
     options += ["--checkpoint", str(weights)]
     assert export_cli.main(options) == 0
     return folder
@@ -38,7 +38,8 @@ def exported_top4(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Pa
     """An ONNX artifact that mixes four patches a token."""
     folder = tmp_path_factory.mktemp("top4")
     options = ["--target", "onnx", "--top-k", "4", "--hr", str(SIDE), "--output", str(folder)]
-    assert export_cli.main([*options, *ANY_MASS, "--checkpoint", str(weights)]) == 0
+    options += ["--no-verify", *ANY_MASS, "--checkpoint", str(weights)]
+    assert export_cli.main(options) == 0
     return folder
 
 
