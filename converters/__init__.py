@@ -86,7 +86,7 @@ def converter(target: str) -> Converter:
         return cast(Converter, importlib.import_module(TARGETS[target].module))
 
 
-def reducing(target: str) -> ReducerModule:
+def reducers(target: str) -> ReducerModule:
     """What turns a target's artifacts in fp32 into ones of less precision.
 
     Raises:

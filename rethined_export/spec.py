@@ -72,12 +72,12 @@ class ExportSpec:
         return {name: replace(self, part=name) for name in names}
 
     def stem(self) -> str:
-        """``<model>[-untrained]-<preset>-<size>[-<form>]-<precision>[-integer-io]``."""
+        """``<model>[-untrained][-<preset>]-<size>[-<form>]-<precision>[-integer-io]``."""
         options = self.options
         stand_in = UNTRAINED if self.recipe.trains and self.source is None else ""
         family, form = options.family(self.model), options.form(self.part)
         precision = f"{self.precision}-integer-io" if self.integer_io else self.precision
-        pieces = (family, stand_in, options.preset, options.size_text, form, precision)
+        pieces = (family, stand_in, options.preset_text, options.size_text, form, precision)
         return "-".join(piece for piece in pieces if piece)
 
     def file_name(self) -> str:

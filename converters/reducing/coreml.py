@@ -9,22 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import coremltools as ct
-import coremltools.optimize.coreml as cto
 import numpy as np
 import numpy.typing as npt
 import torch
-from coremltools.converters.mil.frontend.milproto.load import load as load_program
-from coremltools.converters.mil.mil import types
-from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
-from coremltools.converters.mil.mil.passes.graph_pass import PassOption
-from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
-from coremltools.models.utils import _apply_graph_pass
 
+from rethined_export.converters.apple import ct, types
+from rethined_export.converters.apple import load as load_program
 from rethined_export.converters.coreml import save
 from rethined_export.converters.files import check_package
 from rethined_export.converters.mil import MLProgram
 from rethined_export.converters.reducing.types import Reduction
+
+# isort: split
+# Behind the module that imports coremltools alone: these would bring all that it can convert from.
+import coremltools.optimize.coreml as cto
+from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
+from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+from coremltools.models.utils import _apply_graph_pass
 
 #: Operators with weights.
 _LAYERS = ("conv", "conv_transpose", "linear", "matmul")

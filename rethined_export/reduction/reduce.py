@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rethined_export.artifacts import remove
-from rethined_export.converters import TARGETS, converter, reducing
+from rethined_export.converters import TARGETS, converter, reducers
 from rethined_export.converters.reducing.types import PRECISIONS, Reducer, Reduction
 from rethined_export.converters.types import Array, Runner
 from rethined_export.jobs.registry import Report, job
@@ -41,7 +41,7 @@ def reduce(
     report("loading the model")
     reference = load_reference(made)
     report(f"reducing to {made.precision}")
-    reducer = reducing(made.target).reducer(Path(source))
+    reducer = reducers(made.target).reducer(Path(source))
     samples = Samples(made, reference) if precision.calibrated else None
     how = Reduction(
         made.precision,
