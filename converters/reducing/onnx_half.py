@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+#: The ends of float16's positive numbers.
+_SMALLEST, _LARGEST = 2.0**-24, 65504.0
 #: Places of inputs that stay floats by the operator's definition.
 _ALWAYS_FLOAT = {"Resize": (1, 2)}
 #: Operators whose results carry a type of their own.
@@ -64,6 +67,19 @@ def halve(model: Any) -> Any:
     return _Halving(model).made()
 
 
+def to_half(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Rounded to float16; what is finite stays so, and what is not zero does not become zero.
+
+    An epsilon that keeps 0 from being divided by 0 is often less than any float16.
+    """
+    finite = np.isfinite(values)
+    bounded = np.where(finite, np.clip(values, -_LARGEST, _LARGEST), values)
+    least = np.copysign(_SMALLEST, values)
+    tiny = (values != 0) & (np.abs(values) < _SMALLEST)
+    made: npt.NDArray[np.float16] = np.where(tiny, least, bounded).astype(np.float16)
+    return made
+
+
 def halve_constants(graph: Any) -> None:
     """Store large floats, such as codes of places, in float16 and cast them before use.
 
@@ -75,7 +91,7 @@ def halve_constants(graph: Any) -> None:
         if stored.data_type != FLOAT or stored.name in alone or stored.ByteSize() < _LARGE:
             continue
         name, half = stored.name, f"{stored.name}_half"
-        values = numpy_helper.to_array(stored).astype(np.float16)
+        values = to_half(numpy_helper.to_array(stored))
         stored.CopyFrom(numpy_helper.from_array(values, half))
         casts.append(helper.make_node("Cast", [half], [name], to=FLOAT))
     nodes = [*casts, *graph.node]
@@ -183,7 +199,7 @@ class _Halving:
         if name in self._stored:
             half = f"{name}_half"
             if half not in self._halves:
-                values = numpy_helper.to_array(self._stored[name]).astype(np.float16)
+                values = to_half(numpy_helper.to_array(self._stored[name]))
                 self._halves[half] = numpy_helper.from_array(values, half)
             return half, None
         self._read.add(name)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rethined_export.converters import onnx as target
 from rethined_export.converters.reducing.onnx import reducer
+from rethined_export.converters.reducing.onnx_half import to_half
 from rethined_export.converters.reducing.onnx_integers import to_int8, to_uint8
 from rethined_export.converters.reducing.types import METHODS, Reduction, Sample
 
@@ -182,3 +183,13 @@ def test_a_range_holds_zero_exactly_and_all_of_itself(low: float, size: float) -
     reach = float(scale) * (0.5 + 1e-4)
     assert levels[0] <= min(low, 0) + reach
     assert levels[-1] >= max(low + size, 0) - reach
+
+
+@given(values=st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_constants_in_half_neither_vanish_nor_overflow(values: list[float]) -> None:
+    exact = np.array(values, np.float32)
+    made = to_half(exact)
+    assert ((made == 0) == (exact == 0)).all()
+    assert (np.isfinite(made) == np.isfinite(exact)).all()
+    plain = (np.abs(exact) < 65504) & (np.abs(exact) > 2.0**-24)
+    np.testing.assert_array_equal(made[plain], exact[plain].astype(np.float16))
