@@ -66,11 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", nargs="+", help="only these")
     parser.add_argument("--target", nargs="+", default=list(TARGETS), help="only these")
+    parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), help="only these")
     options = parser.parse_args()
     for subject in subjects():
         if options.model is None or subject.model in options.model:
             for target in options.target:
-                _keep(_rows(subject, target))
+                _keep(_rows(subject, target, options.precision))
 
 
 def _keep(rows: list[dict[str, Any]]) -> None:
@@ -92,8 +93,8 @@ def _key(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row[name] for name in ("subject", "target", "precision"))
 
 
-def _rows(subject: Subject, target: str) -> list[dict[str, Any]]:
-    """One network in one target: every precision that it has."""
+def _rows(subject: Subject, target: str, precisions: list[str]) -> list[dict[str, Any]]:
+    """One network in one target: those of the precisions that it has."""
     spec = ExportSpec(subject.model, target, subject.options, untrained=not subject.trained)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / f"exact{TARGETS[target].suffix}"
@@ -101,7 +102,7 @@ def _rows(subject: Subject, target: str) -> list[dict[str, Any]]:
         run_job(convert, given, _show(f"{subject.name} {target}"))
         return [
             _row(subject, replace(spec, precision=precision), exact)
-            for precision in PRECISIONS
+            for precision in precisions
             if precision in TARGETS[target].precisions and precision != EXACT
         ]
 

@@ -166,7 +166,7 @@ class RethinedJudge(Judge):
         """By the image that each makes of the patches it chose itself."""
         made = np.array(outputs["output"], np.float32)
         with torch.no_grad():
-            expected = self._graph(scene.image, scene.mask)[0].numpy()
+            expected = self._filled(scene).numpy()
         hole = (scene.mask.expand_as(scene.image) > 0).numpy()
         return image_fidelity(made, expected, scene.image.numpy(), hole)
 
@@ -246,6 +246,15 @@ class RethinedJudge(Judge):
             mass_kept=mass,
             least_mass=self._least_mass,
         )
+
+    def _filled(self, scene: Scene) -> Tensor:
+        """The rewritten graph's image, of any hole: the program itself may have a budget."""
+        graph, image, mask = self._graph, scene.image, scene.mask
+        if graph.upscale == "dense":
+            return graph(image, mask)[0]
+        described = graph.describe(image, mask)
+        scores, indices = Strongest(graph.top_k, TOKENS)(described.scores)
+        return graph.complete(image, mask, described, indices, scores)
 
     def _noise(self, scene: Scene, keys: Tensor | None, truth: Floats, hole: Bools) -> float:
         """How far the reference's image is from the same in float64, keys being equal."""
