@@ -66,16 +66,26 @@ def _share_threads(threads: int) -> None:
     onnxruntime.set_global_thread_pool_sizes(threads, 1)
 
 
+def session_options(threads: int) -> Any:
+    """Options of a session on the process's one pool of threads.
+
+    Raises:
+        RuntimeError: the process already has a pool of another size.
+    """
+    _share_threads(threads)
+    options = onnxruntime.SessionOptions()
+    options.use_per_session_threads = False
+    options.log_severity_level = 3
+    return options
+
+
 class _Session:
     """An ONNX Runtime session on the CPU."""
 
     name = "ONNX Runtime"
 
     def __init__(self, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        _share_threads(threads)
-        options.use_per_session_threads = False
-        options.log_severity_level = 3
+        options = session_options(threads)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
