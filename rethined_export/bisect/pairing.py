@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import permutations
@@ -12,7 +12,7 @@ import numpy as np
 
 from rethined_export.bisect.tensors import Difference, Trace, difference
 from rethined_export.converters.types import Array
-from rethined_export.lint.graph import Graph, Operator
+from rethined_export.lint.graph import Operator
 
 #: Axes of a tensor that are tried in every order.
 _MOST_AXES = 5
@@ -34,21 +34,26 @@ Pairs = dict[str, Pair]
 def by_position(made: Trace, reference: Trace) -> Pairs | None:
     """Pairs of two runs of nearly the same graph; None where the graphs are not alike.
 
-    Operators are paired in order: by kind, name and shapes of their results, where names differ
-    throughout by kind and shapes; and one in place of another by shapes.
+    Operators are paired in order: by kind, name and shapes of their results, where names differ by
+    kind and shapes; and one in place of another by shapes. Outputs are paired by name.
     """
-    for key in (_named, _unnamed):
-        operators = _aligned(made.graph, reference.graph, key)
-        if len(operators) >= _ALIKE * len(made.graph.operators):
-            break
-    else:
+    operators = _aligned(made.graph.operators, reference.graph.operators, (_named, _unnamed))
+    if len(operators) < _ALIKE * len(made.graph.operators):
         return None
+    likes = {
+        value.name: like.name
+        for one, two in operators
+        for value, like in zip(one.outputs, two.outputs, strict=True)
+    }
+    for name, output in made.gives.items():
+        if name in reference.gives:
+            likes.setdefault(output, reference.gives[name])
     pairs: Pairs = {}
-    for one, two in operators:
-        for value, like in zip(one.outputs, two.outputs, strict=True):
-            if value.name in made.tensors and like.name in reference.tensors:
-                apart = difference(made.tensors[value.name], reference.tensors[like.name])
-                pairs[value.name] = Pair(like.name, apart)
+    for name, like in likes.items():
+        if name in made.tensors and like in reference.tensors:
+            one, two = made.tensors[name], reference.tensors[like]
+            if one.shape == two.shape:
+                pairs[name] = Pair(like, difference(one, two))
     return pairs
 
 
@@ -65,16 +70,25 @@ def _shapes(operator: Operator) -> Hashable:
 
 
 def _aligned(
-    made: Graph, reference: Graph, key: Callable[[Operator], Hashable]
+    one: Sequence[Operator],
+    two: Sequence[Operator],
+    keys: Sequence[Callable[[Operator], Hashable]],
 ) -> list[tuple[Operator, Operator]]:
-    one, two = made.operators, reference.operators
+    """Pairs in order by the first key; what that leaves, place by place or by the next key."""
+    key, *others = keys
     matcher = SequenceMatcher(None, [key(o) for o in one], [key(o) for o in two], autojunk=False)
     found: list[tuple[Operator, Operator]] = []
-    for _, low, high, start, end in matcher.get_opcodes():
-        if high - low == end - start:  # equal, or as many in place of others
-            pairs = zip(one[low:high], two[start:end], strict=True)
-            found += [(a, b) for a, b in pairs if _shapes(a) == _shapes(b)]
+    for tag, low, high, start, end in matcher.get_opcodes():
+        mine, theirs = one[low:high], two[start:end]
+        if tag == "equal" or (len(mine) == len(theirs) and _all_shaped(mine, theirs)):
+            found += zip(mine, theirs, strict=True)
+        elif others:
+            found += _aligned(mine, theirs, others)
     return found
+
+
+def _all_shaped(one: Sequence[Operator], two: Sequence[Operator]) -> bool:
+    return all(_shapes(a) == _shapes(b) for a, b in zip(one, two, strict=True))
 
 
 def by_value(
@@ -93,10 +107,10 @@ def by_value(
         The pairs, and the names of all of the reference's tensors whose values were found.
     """
     candidates: dict[int, list[str]] = defaultdict(list)
-    for operator in reference.graph.operators:
-        for value in operator.outputs:
-            if value.name in reference.tensors:
-                candidates[reference.tensors[value.name].size].append(value.name)
+    flowing = {v.name: None for one in reference.graph.operators for v in one.flowing}
+    for name in flowing:
+        if name in reference.tensors:
+            candidates[reference.tensors[name].size].append(name)
     pairs: Pairs = {}
     found: set[str] = set()
     for operator in made.graph.operators:

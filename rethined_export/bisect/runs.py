@@ -174,13 +174,7 @@ class Runs:
 
     def _traced(self, recorder: Recorder, inputs: Mapping[str, Array]) -> Trace:
         self._count += 1
-        place = self.folder / str(self._count)
-        place.mkdir()
-        tensors = Tensors(place)
-        recorder.record(inputs, tensors.keep)
-        for name, values in recorder.constants():
-            tensors.keep(name, values)
-        return Trace(recorder.runtime, recorder.graph, dict(recorder.gives), tensors)
+        return traced(recorder, inputs, self.folder / str(self._count))
 
     def _in_line(self, made: Trace, reference: Trace) -> Found | None:
         pairs = by_position(made, reference)
@@ -226,3 +220,20 @@ class Runs:
             "source": source,
             "notes": [],
         }
+
+
+def traced(recorder: Recorder, inputs: Mapping[str, Array], folder: Path) -> Trace:
+    """Run a program and keep all its tensors.
+
+    Args:
+        folder: made here, for those that are too large for memory.
+
+    Raises:
+        ArtifactError: it cannot be run.
+    """
+    folder.mkdir()
+    tensors = Tensors(folder)
+    recorder.record(inputs, tensors.keep)
+    for name, values in recorder.constants():
+        tensors.keep(name, values)
+    return Trace(recorder.runtime, recorder.graph, dict(recorder.gives), tensors)

@@ -144,19 +144,17 @@ def _show_departure(found: dict[str, Any], source: str) -> None:
     say(out, f"  first departure: {found['operator']} {found['name']}{place}")
     if source:
         say(out, f"  in torch {source}")
-    rows = [_HEADER]
+    rows: list[tuple[str, ...]] = [_HEADER]
     for side in ("inputs", "outputs"):
         for tensor in found[side]:
             kind = "stored" if tensor["stored"] else side[:-1]
             rows.append(_row(kind, tensor))
     print_table(rows)
-    print_table([
-        ("  operator", "name", "difference"),
-        *(
-            (f"  {row['number']} {row['operator']}", row["name"], _share(row["relative_difference"]))
-            for row in found["growth"]
-        ),
-    ])  # fmt: skip
+    print_table([("  operator", "name", "difference"), *map(_grown, found["growth"])])
+
+
+def _grown(row: dict[str, Any]) -> tuple[str, ...]:
+    return f"  {row['number']} {row['operator']}", row["name"], _share(row["relative_difference"])
 
 
 _HEADER = ("  tensor", "shape", "range here", "in the reference", "difference", "elements")

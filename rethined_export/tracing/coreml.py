@@ -28,6 +28,8 @@ class CoremlRecorder:
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:
         """Run it once."""
         try:
+            for name, given in inputs.items():
+                keep(name, given)
             self._program.run(inputs, keep)
         except ValueError as error:  # inputs that are not the program's
             raise ArtifactError(f"the ML Program cannot be run: {error}") from error

@@ -50,6 +50,8 @@ class OnnxRecorder:
             values = self._session.run(self._names, dict(inputs))
         except Exception as error:
             raise ArtifactError(f"ONNX Runtime cannot run it: {_line(error)}") from error
+        for name, given in inputs.items():
+            keep(name, given)
         for name in reversed(self._names):
             value = values.pop()  # so that each goes as soon as it is kept
             if isinstance(value, np.ndarray):  # and not a sequence of tensors
