@@ -16,7 +16,7 @@ from rethined_export.models.weights import shipped
 #: Fixtures that convert a network; tests that ask for one take minutes, and `make quick` none.
 CONVERTING = {
     "onnx_512", "tflite_512", "made", "exported", "exported_top4", "judge", "onnx_artifact",
-    "tflite_artifact", "coreml_artifact", "artifact", "emulated",
+    "tflite_artifact", "coreml_artifact", "artifact", "emulated", "small_exports", "small_run",
 }  # fmt: skip
 
 
@@ -70,6 +70,16 @@ def tflite_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert export(options) == 0
     (artifact,) = folder.glob("*.tflite")
     return artifact
+
+
+@pytest.fixture(scope="session")
+def small_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small network of ``tests/small_net.py`` in all targets, with manifests."""
+    folder = tmp_path_factory.mktemp("small_exports")
+    module = Path(__file__).with_name("small_net.py")
+    options = ["--module", f"{module}:build", "--no-verify", "--output", str(folder)]
+    assert export([*options, "--input", "image=1x3x32x32", "--input", "mask=1x1x32x32"]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

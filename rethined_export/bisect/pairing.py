@@ -10,9 +10,10 @@ from itertools import permutations
 
 import numpy as np
 
-from rethined_export.bisect.tensors import Difference, Trace, difference
+from rethined_export.bisect.difference import Difference, difference
 from rethined_export.converters.types import Array
 from rethined_export.lint.graph import Operator
+from rethined_export.tracing.tensors import Trace
 
 #: Axes of a tensor that are tried in every order.
 _MOST_AXES = 5

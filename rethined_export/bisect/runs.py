@@ -19,7 +19,6 @@ from rethined_export.bisect.search import (
     outputs_apart,
 )
 from rethined_export.bisect.telling import told
-from rethined_export.bisect.tensors import Tensors, Trace
 from rethined_export.converters import converter
 from rethined_export.converters.types import Array, ArtifactError, Program
 from rethined_export.jobs.registry import Report, job
@@ -29,6 +28,7 @@ from rethined_export.spec import ExportSpec, load_reference
 from rethined_export.tracing.artifact import recorder
 from rethined_export.tracing.inputs import at_random, fitted, given_in
 from rethined_export.tracing.program import ProgramRecorder
+from rethined_export.tracing.tensors import Trace, traced
 from rethined_export.tracing.types import Recorder
 
 FRESH, TORCH, OTHER = "a fresh conversion", "torch", "the other artifact"
@@ -220,20 +220,3 @@ class Runs:
             "source": source,
             "notes": [],
         }
-
-
-def traced(recorder: Recorder, inputs: Mapping[str, Array], folder: Path) -> Trace:
-    """Run a program and keep all its tensors.
-
-    Args:
-        folder: made here, for those that are too large for memory.
-
-    Raises:
-        ArtifactError: it cannot be run.
-    """
-    folder.mkdir()
-    tensors = Tensors(folder)
-    recorder.record(inputs, tensors.keep)
-    for name, values in recorder.constants():
-        tensors.keep(name, values)
-    return Trace(recorder.runtime, recorder.graph, dict(recorder.gives), tensors)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rethined_export.bisect.difference import difference
 from rethined_export.bisect.origin import origin
 from rethined_export.bisect.pairing import Pairs, by_value
-from rethined_export.bisect.tensors import Trace, difference
 from rethined_export.converters.types import Array
+from rethined_export.tracing.tensors import Trace
 
 #: An input that is within this share of the tolerance is taken for right, where both runs are of
 #: one graph in one runtime: what has just begun to depart must not pass for the reference's.

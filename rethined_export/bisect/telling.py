@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rethined_export.bisect.difference import Difference, difference
 from rethined_export.bisect.origin import following, preceding
 from rethined_export.bisect.pairing import Pairs
-from rethined_export.bisect.tensors import Difference, Trace, difference
 from rethined_export.lint.graph import Operator, Value
+from rethined_export.tracing.tensors import Trace
 
 #: Rows of the error's growth before the first departure, and from it on.
 _BEFORE, _AFTER = 4, 10

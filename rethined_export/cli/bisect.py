@@ -13,6 +13,7 @@ from rethined_export.cli.common import (
     print_table,
     run,
     say,
+    shortened,
     stages,
 )
 from rethined_export.cli.pictures import (
@@ -141,7 +142,7 @@ def _show(name: str, answer: dict[str, Any]) -> None:
 
 def _show_departure(found: dict[str, Any], source: str) -> None:
     place = f", operator {found['number']} of {found['operators']}"
-    say(out, f"  first departure: {found['operator']} {found['name']}{place}")
+    say(out, f"  first departure: {found['operator']} {shortened(found['name'])}{place}")
     if source:
         say(out, f"  in torch {source}")
     rows: list[tuple[str, ...]] = [_HEADER]
@@ -154,7 +155,8 @@ def _show_departure(found: dict[str, Any], source: str) -> None:
 
 
 def _grown(row: dict[str, Any]) -> tuple[str, ...]:
-    return f"  {row['number']} {row['operator']}", row["name"], _share(row["relative_difference"])
+    difference = _share(row["relative_difference"])
+    return f"  {row['number']} {row['operator']}", shortened(row["name"]), difference
 
 
 _HEADER = ("  tensor", "shape", "range here", "in the reference", "difference", "elements")
@@ -165,7 +167,7 @@ def _row(kind: str, tensor: dict[str, Any]) -> tuple[str, ...]:
     shape = "?" if sizes is None else ",".join("?" if s is None else str(s) for s in sizes)
     differ = tensor["elements_that_differ"]
     return (
-        f"  {kind} {tensor['name']}",
+        f"  {kind} {shortened(tensor['name'])}",
         f"[{shape}]",
         _range(tensor["range"]),
         _range(tensor["reference_range"]),

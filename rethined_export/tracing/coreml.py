@@ -23,6 +23,7 @@ class CoremlRecorder:
         self.takes: Mapping[str, Wanted] = {
             name: Wanted(shape, "float32") for name, shape in self._program.inputs.items()
         }
+        self.reads: Mapping[str, str] = {name: name for name in self.takes}
         self.gives: Mapping[str, str] = {name: name for name in self._program.outputs}
 
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:

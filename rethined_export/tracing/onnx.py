@@ -42,6 +42,7 @@ class OnnxRecorder:
         self.takes: Mapping[str, Wanted] = {
             given.name: _wanted(given) for given in self._session.get_inputs()
         }
+        self.reads: Mapping[str, str] = {name: name for name in self.takes}
         self._names = [output.name for output in self._session.get_outputs()]
 
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:

@@ -33,6 +33,7 @@ class ProgramRecorder:
         self.takes: Mapping[str, Wanted] = {
             info.name: Wanted(info.shape, info.dtype) for info in program.takes
         }
+        self.reads: Mapping[str, str] = {name: name for name in self.takes}
         (results,) = (node.args[0] for node in nodes if node.op == "output")
         results = results if isinstance(results, list | tuple) else (results,)
         self.gives: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -34,17 +35,19 @@ class TfliteRecorder:
             raise ArtifactError(f"LiteRT cannot load {path}: {error}") from error
         inputs = self._interpreter.get_input_details()
         self._places = {one["name"]: one["index"] for one in inputs}
-        self.takes: Mapping[str, Wanted] = {
-            one["name"]: Wanted(
-                tuple(int(size) if size >= 0 else None for size in one["shape_signature"]),
-                np.dtype(one["dtype"]).name,
-            )
-            for one in inputs
-        }
+        self.takes: Mapping[str, Wanted] = {one["name"]: self._wanted(one) for one in inputs}
+        self.reads: Mapping[str, str] = {name: str(place) for name, place in self._places.items()}
         outputs = self._interpreter.get_output_details()
         self.gives: Mapping[str, str] = {one["name"]: str(one["index"]) for one in outputs}
         used = {value.name for operator in self.graph.operators for value in operator.flowing}
         self._computed = [place for place in range(self._count) if str(place) in used]
+
+    def _wanted(self, detail: dict[str, Any]) -> Wanted:
+        shape = tuple(int(size) if size >= 0 else None for size in detail["shape_signature"])
+        if detail["name"] in self._images:
+            batch, height, width, channels = shape
+            shape = (batch, channels, height, width)
+        return Wanted(shape, np.dtype(detail["dtype"]).name)
 
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:
         """Run it once."""

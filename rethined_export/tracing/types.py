@@ -15,7 +15,7 @@ Keep = Callable[[str, Array], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """An input as the file has it; a size is None where it leaves one open."""
+    """An input as a Runner takes it; a size is None where the file leaves one open."""
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -27,12 +27,14 @@ class Recorder(Protocol):
     Attributes:
         runtime: what runs it, in words.
         graph: its operators; tensors go by the names of its values.
-        takes: its inputs by name. gives: of each output, the name of its value.
+        takes: its inputs by name.
+        reads, gives: of each input and of each output, the name of its value.
     """
 
     runtime: str
     graph: Graph
     takes: Mapping[str, Wanted]
+    reads: Mapping[str, str]
     gives: Mapping[str, str]
 
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:

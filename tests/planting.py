@@ -4,6 +4,7 @@ import copy
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +17,9 @@ from onnx import helper, numpy_helper
 
 from rethined_export.converters.tflite import pack, unpack
 
+#: Breaks one operator; what it adds, or None where it has nothing to break.
+Way = Callable[..., frozenset[str] | None]
+NOTHING: frozenset[str] = frozenset()
 #: How much larger a planted factor makes a tensor.
 FACTOR = 1.01
 #: Kinds that take the same inputs; an operator becomes the next one.
@@ -24,22 +28,29 @@ TFLITE_KINDS = (("ADD", "SUB", "MUL"), ("RELU", "TANH", "LOGISTIC", "ABS", "EXP"
 COREML_KINDS = (("add", "sub", "mul"), ("relu", "tanh", "sigmoid", "abs", "exp"))
 
 
-def plant(artifact: Path, number: int, random: Random, folder: Path) -> tuple[Path, str]:
-    """A copy with an error in one operator, counted as lint's readers count, and what was done."""
+@dataclass(frozen=True)
+class Plant:
+    """A broken copy; ``added``: names of the values that are new in it."""
+
+    artifact: Path
+    way: str
+    added: frozenset[str]
+
+
+def plant(artifact: Path, number: int, random: Random, folder: Path) -> Plant:
+    """A copy with an error in one operator, counted as lint's readers count them."""
     copied = folder / artifact.name
     if artifact.is_dir():
         shutil.copytree(artifact, copied)
     else:
         shutil.copy(artifact, copied)
-    ways = list(_WAYS[artifact.suffix])
+    edit, ways = _EDITS[artifact.suffix], list(_WAYS[artifact.suffix])
     random.shuffle(ways)
-    _, change = _EDITS[artifact.suffix], None
     for way in [*ways, _LAST[artifact.suffix]]:
-        if _EDITS[artifact.suffix](copied, number, way):
-            change = way.__name__
-            break
-    assert change is not None
-    return copied, change
+        added = edit(copied, number, way)
+        if added is not None:
+            return Plant(copied, way.__name__, added)
+    raise AssertionError(f"nothing to break in operator {number}")
 
 
 def _next(kind: str, groups: tuple[tuple[str, ...], ...]) -> str | None:
@@ -57,16 +68,17 @@ def _spoil(values: np.ndarray) -> None:
 # --- ONNX ----------------------------------------------------------------------------------------
 
 
-def _edit_onnx(path: Path, number: int, way: Callable[..., bool]) -> bool:
+def _edit_onnx(path: Path, number: int, way: Way) -> frozenset[str] | None:
     model = onnx.load(path)
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
-    if not way(model, nodes[number]):
-        return False
+    added = way(model, nodes[number])
+    if added is None:
+        return None
     onnx.save(model, path)
-    return True
+    return added
 
 
-def onnx_weight(model: Any, node: Any) -> bool:
+def onnx_weight(model: Any, node: Any) -> frozenset[str] | None:
     for stored in model.graph.initializer:
         if stored.name in node.input and stored.data_type == onnx.TensorProto.FLOAT:
             if sum(stored.name in other.input for other in model.graph.node) > 1:
@@ -74,39 +86,40 @@ def onnx_weight(model: Any, node: Any) -> bool:
             values = numpy_helper.to_array(stored).copy()
             _spoil(values)
             stored.CopyFrom(numpy_helper.from_array(values, stored.name))
-            return True
-    return False
+            return NOTHING
+    return None
 
 
-def onnx_kind(_model: Any, node: Any) -> bool:
+def onnx_kind(_model: Any, node: Any) -> frozenset[str] | None:
     kind = _next(node.op_type, ONNX_KINDS)
     if kind is None:
-        return False
+        return None
     node.op_type = kind
-    return True
+    return NOTHING
 
 
-def onnx_factor(model: Any, node: Any) -> bool:
+def onnx_factor(model: Any, node: Any) -> frozenset[str] | None:
     name = node.output[0]
     node.output[0] = f"{name}_before"
     model.graph.initializer.append(numpy_helper.from_array(np.float32(FACTOR), "planted"))
     made = helper.make_node("Mul", [node.output[0], "planted"], [name], "planted_factor")
     model.graph.node.insert(list(model.graph.node).index(node) + 1, made)
-    return True
+    return frozenset(node.output)
 
 
 # --- TFLite --------------------------------------------------------------------------------------
 
 
-def _edit_tflite(path: Path, number: int, way: Callable[..., bool]) -> bool:
+def _edit_tflite(path: Path, number: int, way: Way) -> frozenset[str] | None:
     model = unpack(path)
-    if not way(model, number):
-        return False
+    added = way(model, number)
+    if added is None:
+        return None
     path.write_bytes(pack(model))
-    return True
+    return added
 
 
-def tflite_weight(model: Any, number: int) -> bool:
+def tflite_weight(model: Any, number: int) -> frozenset[str] | None:
     graph = model.subgraphs[0]
     for place in graph.operators[number].inputs:
         tensor = graph.tensors[place]
@@ -115,25 +128,25 @@ def tflite_weight(model: Any, number: int) -> bool:
         if stored.data is not None and tensor.type == schema.TensorType.FLOAT32 and readers == 1:
             stored.data = np.array(stored.data, np.uint8)
             _spoil(stored.data.view(np.float32))
-            return True
-    return False
+            return NOTHING
+    return None
 
 
-def tflite_kind(model: Any, number: int) -> bool:
+def tflite_kind(model: Any, number: int) -> frozenset[str] | None:
     operator = model.subgraphs[0].operators[number]
     names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
     kind = _next(names[model.operatorCodes[operator.opcodeIndex].builtinCode], TFLITE_KINDS)
     if kind is None:
-        return False
+        return None
     operator.opcodeIndex = _code(model, kind)
     before, operator.builtinOptions = operator.builtinOptions, None
     operator.builtinOptionsType = schema.BuiltinOptions.NONE
     if kind in TFLITE_KINDS[0]:
         _binary(operator, kind, getattr(before, "fusedActivationFunction", 0))
-    return True
+    return NOTHING
 
 
-def tflite_factor(model: Any, number: int) -> bool:
+def tflite_factor(model: Any, number: int) -> frozenset[str] | None:
     graph = model.subgraphs[0]
     operator = graph.operators[number]
     place = operator.outputs[0]
@@ -152,7 +165,7 @@ def tflite_factor(model: Any, number: int) -> bool:
     _binary(made, "MUL", 0)
     made.inputs, made.outputs = [len(graph.tensors) - 2, len(graph.tensors) - 1], [place]
     graph.operators.insert(number + 1, made)
-    return True
+    return frozenset([str(len(graph.tensors) - 2)])
 
 
 def _code(model: Any, kind: str) -> int:
@@ -173,18 +186,19 @@ def _binary(operator: Any, kind: str, activation: int) -> None:
 # --- Core ML -------------------------------------------------------------------------------------
 
 
-def _edit_coreml(path: Path, number: int, way: Callable[..., bool]) -> bool:
+def _edit_coreml(path: Path, number: int, way: Way) -> frozenset[str] | None:
     [file] = path.rglob("*.mlmodel")
     spec = ct.utils.load_spec(str(path))
     [block] = spec.mlProgram.functions["main"].block_specializations.values()
     steps = [one for one in block.operations if one.type != "const"]
-    if not way(block, steps[number], path):
-        return False
+    added = way(block, steps[number], path)
+    if added is None:
+        return None
     file.write_bytes(spec.SerializeToString())
-    return True
+    return added
 
 
-def coreml_weight(block: Any, operator: Any, path: Path) -> bool:
+def coreml_weight(block: Any, operator: Any, path: Path) -> frozenset[str] | None:
     for key in ("weight", "y"):
         for argument in operator.inputs[key].arguments if key in operator.inputs else ():
             source = next((o for o in block.operations if o.outputs[0].name == argument.name), None)
@@ -192,8 +206,8 @@ def coreml_weight(block: Any, operator: Any, path: Path) -> bool:
                 value = source.attributes["val"]
                 if value.WhichOneof("value") == "blobFileValue":
                     _spoil_blob(path, value.blobFileValue.offset)
-                    return True
-    return False
+                    return NOTHING
+    return None
 
 
 def _spoil_blob(path: Path, offset: int) -> None:
@@ -205,19 +219,19 @@ def _spoil_blob(path: Path, offset: int) -> None:
     file.write_bytes(bytes(data))
 
 
-def coreml_kind(_block: Any, operator: Any, _path: Path) -> bool:
+def coreml_kind(_block: Any, operator: Any, _path: Path) -> frozenset[str] | None:
     kind = _next(operator.type, COREML_KINDS)
     if kind is None:
-        return False
+        return None
     operator.type = kind
-    return True
+    return NOTHING
 
 
-def coreml_factor(block: Any, operator: Any, _path: Path) -> bool:
+def coreml_factor(block: Any, operator: Any, _path: Path) -> frozenset[str] | None:
     place = list(block.operations).index(operator)
     output = operator.outputs[0]
     if output.type.tensorType.rank == 0:
-        return False
+        return None
     name = output.name
     constant = type(operator)(type="const")
     constant.outputs.add(name="planted").type.tensorType.dataType = output.type.tensorType.dataType
@@ -237,20 +251,20 @@ def coreml_factor(block: Any, operator: Any, _path: Path) -> bool:
     rest = [copy.deepcopy(one) for one in block.operations[place + 1 :]]
     del block.operations[place + 1 :]
     block.operations.extend([constant, made, *rest])
-    return True
+    return frozenset([f"{name}_before"])
 
 
-_EDITS: dict[str, Callable[..., bool]] = {
+_EDITS: dict[str, Callable[..., frozenset[str] | None]] = {
     ".onnx": _edit_onnx,
     ".tflite": _edit_tflite,
     ".mlpackage": _edit_coreml,
 }
-_WAYS: dict[str, tuple[Callable[..., bool], ...]] = {
+_WAYS: dict[str, tuple[Way, ...]] = {
     ".onnx": (onnx_weight, onnx_kind),
     ".tflite": (tflite_weight, tflite_kind),
     ".mlpackage": (coreml_weight, coreml_kind),
 }
-_LAST: dict[str, Callable[..., bool]] = {
+_LAST: dict[str, Callable[..., frozenset[str] | None]] = {
     ".onnx": onnx_factor,
     ".tflite": tflite_factor,
     ".mlpackage": coreml_factor,

@@ -1,7 +1,8 @@
-"""The tensors of a run, and how far two of them are apart."""
+"""The tensors of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,10 @@ import numpy as np
 
 from rethined_export.converters.types import Array
 from rethined_export.lint.graph import Graph
+from rethined_export.tracing.types import Recorder
 
 #: Tensors up to this many bytes stay in memory; of the others a run can have many gigabytes.
 _SMALL = 1 << 16
-#: Differences are counted in shares of the larger tensor's largest magnitude, or of this.
-_LEAST_SCALE = 1e-6
 
 
 class Tensors:
@@ -68,33 +68,21 @@ class Trace:
     tensors: Tensors
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far two tensors are apart.
+def traced(recorder: Recorder, inputs: Mapping[str, Array], folder: Path) -> Trace:
+    """Run a program and keep all its tensors.
 
-    Attributes:
-        largest: of all elements; infinite where one has NaN or infinity and the other not.
-        relative: in shares of the larger one's largest magnitude.
-        elements: that differ at all. of: elements there are.
+    Args:
+        folder: made here, for those that are too large for memory.
+
+    Raises:
+        ArtifactError: it cannot be run.
     """
-
-    largest: float
-    relative: float
-    elements: int
-    of: int
-
-
-def difference(made: Array, truth: Array) -> Difference:
-    """Of two tensors of one shape."""
-    one, two = made.astype(np.float64), truth.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(one - two)
-    same = (one == two) | (np.isnan(one) & np.isnan(two))
-    apart[same] = 0
-    apart[np.isnan(apart)] = np.inf
-    largest = float(apart.max(initial=0))
-    scale = max(_magnitude(one), _magnitude(two), _LEAST_SCALE)
-    return Difference(largest, largest / scale, int(np.count_nonzero(~same)), same.size)
+    folder.mkdir()
+    tensors = Tensors(folder)
+    recorder.record(inputs, tensors.keep)
+    for name, values in recorder.constants():
+        tensors.keep(name, values)
+    return Trace(recorder.runtime, recorder.graph, dict(recorder.gives), tensors)
 
 
 def range_of(values: Array) -> tuple[float, float]:
@@ -102,9 +90,3 @@ def range_of(values: Array) -> tuple[float, float]:
     if not values.size:
         return float("nan"), float("nan")
     return float(values.min()), float(values.max())
-
-
-def _magnitude(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    return float(
-        np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0)
-    )
