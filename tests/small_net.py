@@ -1,4 +1,4 @@
-"""A network of a few channels with most kinds of operators; light to import, for other processes."""
+"""A network of a few channels with most kinds of operators; light to import for other processes."""
 
 import torch
 from torch import nn
