@@ -34,8 +34,7 @@ def difference(made: Array, truth: Array) -> Difference:
     with np.errstate(invalid="ignore"):
         apart = np.abs(one - two)
     same = (one == two) | (np.isnan(one) & np.isnan(two))
-    apart[same] = 0
-    apart[np.isnan(apart)] = np.inf
+    apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
     largest = float(apart.max(initial=0))
     scale = max(_magnitude(one), _magnitude(two), _LEAST_SCALE)
     return Difference(largest, largest / scale, int(np.count_nonzero(~same)), same.size)

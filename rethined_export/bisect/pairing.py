@@ -17,7 +17,7 @@ from rethined_export.tracing.tensors import Trace
 
 #: Axes of a tensor that are tried in every order.
 _MOST_AXES = 5
-#: Graphs are called alike where this share of the operators has a partner.
+#: Graphs are called alike where this share of the larger one's operators has a partner.
 _ALIKE = 0.5
 
 
@@ -39,7 +39,8 @@ def by_position(made: Trace, reference: Trace) -> Pairs | None:
     kind and shapes; and one in place of another by shapes. Outputs are paired by name.
     """
     operators = _aligned(made.graph.operators, reference.graph.operators, (_named, _unnamed))
-    if len(operators) < _ALIKE * len(made.graph.operators):
+    sizes = len(made.graph.operators), len(reference.graph.operators)
+    if len(operators) < _ALIKE * max(sizes):
         return None
     likes = {
         value.name: like.name

@@ -212,7 +212,7 @@ class Runs:
             "runtime": made.runtime,
             "reference": name,
             "matched_by": how,
-            "matched": len(found.pairs),
+            "matched": len(found.pairs) if how == POSITION else self._near(found),
             "tensors": sum(len(operator.outputs) for operator in made.graph.operators),
             "outputs": {"deployed": deployed, "operator_by_operator": stepped},
             "departs": departure is not None or not worst <= self.tolerance,
@@ -220,3 +220,6 @@ class Runs:
             "source": source,
             "notes": [],
         }
+
+    def _near(self, found: Found) -> int:
+        return sum(pair.apart.relative <= self.tolerance for pair in found.pairs.values())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from rethined_export.bisect.difference import difference
+from rethined_export.bisect.difference import Difference, difference
 from rethined_export.bisect.origin import origin
-from rethined_export.bisect.pairing import Pairs, by_value
+from rethined_export.bisect.pairing import Pair, Pairs, by_value
 from rethined_export.converters.types import Array
 from rethined_export.tracing.tensors import Trace
 
@@ -53,25 +54,35 @@ def first_by_value(made: Trace, reference: Trace, tolerance: float) -> Found:
     A tensor is right where any of the reference's has its values. Outputs are compared by name, and
     by value where the reference has none of that name.
     """
-    pairs, found = by_value(made, reference, tolerance)
+    right, found = by_value(made, reference, tolerance)
+    pairs = right | _outputs_paired(made, reference)
     apart = outputs_apart(made, reference)
 
-    def wrong(gives: dict[str, str], right: frozenset[str]) -> list[str]:
+    def wrong(gives: dict[str, str], known: Collection[str]) -> list[str]:
         return [
             value
             for name, value in gives.items()
-            if not apart.get(name, 0.0 if value in right else _INFINITE) <= tolerance
+            if not apart.get(name, 0.0 if value in known else _INFINITE) <= tolerance
         ]
 
-    departing = wrong(made.gives, frozenset(pairs))
-    number = origin(made.graph, departing, pairs.__contains__)
-    missed = wrong(reference.gives, found)
-    lost = origin(reference.graph, missed, found.__contains__)
+    number = origin(made.graph, wrong(made.gives, right), right.__contains__)
+    lost = origin(reference.graph, wrong(reference.gives, found), found.__contains__)
     return Found(pairs, number, lost)
 
 
+def _outputs_paired(made: Trace, reference: Trace) -> Pairs:
+    """Outputs that both have by name, however far apart they are."""
+    pairs: Pairs = {}
+    for name, value in made.gives.items():
+        like = reference.gives.get(name)
+        if like is not None:
+            apart = difference_as_laid_out(made.tensors[value], reference.tensors[like])
+            pairs |= {} if apart is None else {value: Pair(like, apart)}
+    return pairs
+
+
 def outputs_apart(made: Trace, reference: Trace) -> dict[str, float]:
-    """Relative difference of each output that both have by name."""
+    """Relative difference of each output that both have by name; infinite where shapes differ."""
     return {
         name: apart_as_laid_out(made.tensors[value], reference.tensors[reference.gives[name]])
         for name, value in made.gives.items()
@@ -80,9 +91,15 @@ def outputs_apart(made: Trace, reference: Trace) -> dict[str, float]:
 
 
 def apart_as_laid_out(one: Array, two: Array) -> float:
-    """Relative difference; either may hold its channels last. Infinite where shapes differ."""
+    """The relative one of :func:`difference_as_laid_out`; infinite where shapes differ."""
+    apart = difference_as_laid_out(one, two)
+    return _INFINITE if apart is None else apart.relative
+
+
+def difference_as_laid_out(one: Array, two: Array) -> Difference | None:
+    """Of two tensors either of which may hold its channels last; None where shapes differ."""
     layouts = [two]
     if two.ndim == 4:
         layouts += [two.transpose(0, 2, 3, 1), two.transpose(0, 3, 1, 2)]
-    apart = [difference(one, like).relative for like in layouts if like.shape == one.shape]
-    return min(apart, default=_INFINITE)
+    apart = [difference(one, like) for like in layouts if like.shape == one.shape]
+    return min(apart, key=lambda each: each.relative, default=None)

@@ -97,9 +97,6 @@ def _check(artifact: Path, options: Namespace, on_stage: OnStage) -> dict[str, A
     return entry
 
 
-_HEADER = ("  verdict", "operator", "name", "what", "magnitude", "why", "instead")
-
-
 def _show(entry: dict[str, Any]) -> None:
     if "findings" not in entry:
         return
@@ -118,19 +115,24 @@ def _show(entry: dict[str, Any]) -> None:
         say(out, f"  {safe} of them cannot pass 65504, whatever the photo")
     listed = ", ".join(f"{count} {verdict}" for verdict, count in entry["counts"].items())
     say(out, f"  in float16: {listed}")
-    if entry["findings"]:
-        print_table([_HEADER, *map(_row, entry["findings"])])
+    _show_findings(entry["findings"])
     for note in entry["notes"]:
         say(out, f"note: {note}")
 
 
-def _row(found: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        f"  {found['verdict']}",
-        f"{found['number']} {found['operator']}",
-        shortened(found["name"]),
-        found["what"],
-        f"{found['magnitude']:.3g}",
-        found["why"],
-        found["instead"],
-    )
+def _show_findings(findings: list[dict[str, Any]]) -> None:
+    """A table, alike ones together."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in findings:
+        magnitude = f"{one['magnitude']:.3g}"
+        key = (one["verdict"], one["operator"], one["what"], magnitude, one["why"], one["instead"])
+        alike.setdefault(key, []).append(one)
+    if alike:
+        header = ("  verdict", "operators", "such as", "what", "magnitude", "why", "instead")
+        print_table([header, *(_row(key, group) for key, group in alike.items())])
+
+
+def _row(key: tuple[str, ...], group: list[dict[str, Any]]) -> tuple[str, ...]:
+    verdict, operator, *rest = key
+    such = f"{group[0]['number']} {shortened(group[0]['name'])}"
+    return (f"  {verdict}", f"{len(group)} × {operator}", such, *rest)

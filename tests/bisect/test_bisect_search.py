@@ -59,10 +59,11 @@ def numbered(graph: Graph) -> dict[str, Array]:
         ([np.inf, 2], [-np.inf, 2], np.inf, 1),
         ([], [], 0, 0),
         ([0, 0], [0, 0], 0, 0),
+        (2, 4, 0.5, 1),
         ([1e-9, 0], [0, 0], 1e-3, 1),  # next to nothing is compared with a millionth
     ],
 )
-def test_difference(one: list[float], two: list[float], relative: float, elements: int) -> None:
+def test_difference(one: object, two: object, relative: float, elements: int) -> None:
     found = difference(np.array(one), np.array(two))
     assert found.relative == pytest.approx(relative)
     assert found.elements == elements
