@@ -108,9 +108,3 @@ def limit_file_size(limit: int) -> str:
         f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
     )
-
-
-def in_process(job: Any, arguments: dict[str, Any], _on_stage: Any) -> dict[str, Any]:
-    """In place of a worker: the job itself, on one thread, as other tests load artifacts."""
-    sent = json.loads(json.dumps(arguments)) | {"threads": 1}
-    return {**job(lambda _stage: None, **sent), "peak_rss_bytes": 1}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import edit_manifest, in_process, last_line, mask, photo, refusal
+from commands import edit_manifest, last_line, mask, photo, refusal
 from safetensors.torch import save_file
 
 from rethined_export.bisect import report
@@ -17,6 +17,7 @@ from rethined_export.cli.bisect import main
 from rethined_export.converters import TARGETS
 from rethined_export.export import convert
 from rethined_export.jobs.parent import JobError
+from tests import here
 from tests.copies import copied
 from tests.planting import plant
 from tests.tiny_onnx import saved
@@ -51,13 +52,14 @@ def converted(monkeypatch: pytest.MonkeyPatch, sound: Path) -> list[str]:
 
     def run_job(job: Any, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
         if job is not convert:
-            return in_process(job, arguments, on_stage)
+            return here.run_job(job, arguments, on_stage)
         if failing:
             raise JobError(failing[0], 5)
         shutil.copy(sound, arguments["path"])
         return {}
 
     monkeypatch.setattr(report, "run_job", run_job)
+    monkeypatch.setattr(report, "worker_threads", lambda: 1)
     return failing
 
 

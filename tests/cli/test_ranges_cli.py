@@ -5,20 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import in_process, photo, refusal, save_image
+from commands import photo, refusal, save_image
 
 from rethined_export.cli.ranges import main
 from rethined_export.converters import TARGETS
 from rethined_export.jobs.parent import run_job
 from rethined_export.ranges import report
+from tests import here
 from tests.tiny_onnx import saved
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "run_job", in_process)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "run_job", here.run_job)
 
 
 @pytest.fixture
