@@ -122,4 +122,5 @@ def test_in_a_process_of_its_own(target: str, small_exports: Path, capsys: Captu
     assert main([str(artifact), "--json", "--strict"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["artifacts"]
     assert entry["inputs"] == ["astronaut", "coffee", "rocket", "hubble"]
-    assert 1 < max(one["largest"] for one in entry["operators"]) < 100
+    # The scores before the softmax; every format computes the same network.
+    assert max(one["largest"] for one in entry["operators"]) == pytest.approx(176.374, rel=1e-3)
