@@ -1,7 +1,7 @@
 """Runs a saved ML Program operator by operator."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,16 @@ class MLProgram:
     def count_operators(self) -> Counter[str]:
         """Operators by type, constants left out."""
         return Counter(step.kind for step in self._listing.steps)
+
+    def constants(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Names and values of what operators read that is stored in the package, texts left out.
+
+        Values are as :func:`~rethined_export.converters.mil.reading.to_tensor` holds them.
+        """
+        for slot, name in self._listing.named.items():
+            value = self._listing.constants[slot]
+            if isinstance(value, Tensor):
+                yield name, value.numpy()
 
     def run(
         self, inputs: Mapping[str, npt.NDArray[Any]], watch: Watch | None = None

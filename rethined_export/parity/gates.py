@@ -78,7 +78,7 @@ GATES = {
     "int8": _INT8,
     "int8-dynamic": _INT8,
     "int8-weights": _INT8,
-    "mixed": Gate(psnr_hole_db=38.0, loss_db=0.1, loss_ssim=0.01),
+    "mixed": Gate(psnr_hole_db=38.0, loss_db=0.1, loss_ssim=0.02),
     "palette6": _INT8,
     "palette4": _INT8,
 }

@@ -14,13 +14,17 @@ import torch
 from rethined_export.errors import UserError
 from rethined_export.models.rethined.training.procedural import scene as draw
 from rethined_export.photo.files import read_mask, read_photo
-from rethined_export.photo.scenes import Scene, middle, middle_hole, strokes_over
+from rethined_export.photo.scenes import (
+    PHOTO_SUFFIXES,
+    Scene,
+    middle,
+    middle_hole,
+    strokes_over,
+)
 from rethined_export.photo.window import Window
 
 Bools = npt.NDArray[np.bool_]
 Bears = Callable[[Bools], bool]
-#: Endings of files in a folder that are taken for pictures.
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 #: Procedural images drawn, and the most photos read: ranges settle after a few.
 DRAWN, MOST = 16, 64
 #: Seeds of what is drawn: not those of training, nor of the photos that artifacts are judged on.
@@ -141,7 +145,7 @@ def _pictures(option: str, folder: str) -> list[Path]:
     """
     if not Path(folder).is_dir():
         raise UserError(f"{option} {folder} is not a folder")
-    found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not found:
-        raise UserError(f"{option} {folder} holds no picture ({', '.join(sorted(_SUFFIXES))})")
+        raise UserError(f"{option} {folder} holds no picture ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return found[:MOST]

@@ -22,6 +22,8 @@ Pixels = npt.NDArray[np.unsignedinteger[Any]]
 Bools = npt.NDArray[np.bool_]
 _T = TypeVar("_T", bound=np.generic)
 
+#: Endings of the photos that are looked for in a folder.
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 #: Bundled photos and the share of the image their masks cover.
 DEFAULT_SCENES = (("astronaut", 0.05), ("coffee", 0.15), ("rocket", 0.30), ("hubble", 0.50))
 
@@ -68,6 +70,29 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
         pixels = read_photo(photo_path(name)).pixels
         yield strokes_over(name, pixels, window, cover, seed, bears)
+
+
+def folder_scenes(
+    folder: Path, window: Window, bears: Callable[[Bools], bool] = _any_hole
+) -> Iterator[Scene]:
+    """Every photo of a folder, in order of their names, under free-form masks like the bundled.
+
+    Raises:
+        UserError: no folder, no photo in it, or all of them are of one colour each.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of photos")
+    photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not photos:
+        raise UserError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    varied = False
+    for seed, photo in enumerate(photos):
+        cover = DEFAULT_SCENES[seed % len(DEFAULT_SCENES)][1]
+        scene = strokes_over(photo.stem, read_photo(photo).pixels, window, cover, seed, bears)
+        varied = varied or bool((scene.image.amax((2, 3)) > scene.image.amin((2, 3))).any())
+        yield scene
+    if not varied:
+        raise UserError(f"the photos of {folder} are of one colour each; give photographs")
 
 
 def strokes_over(
