@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -71,19 +71,19 @@ def main() -> None:
     for subject in subjects():
         if options.model is None or subject.model in options.model:
             for target in options.target:
-                _keep(_rows(subject, target, options.precision))
+                for row in _rows(subject, target, options.precision):
+                    _keep(row)
 
 
-def _keep(rows: list[dict[str, Any]]) -> None:
-    """Put rows in the place of older ones of the same name."""
+def _keep(row: dict[str, Any]) -> None:
+    """Put a row in the place of an older one of the same name."""
     path = RESULTS / "precision.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else []
-    names = {_key(row) for row in rows}
     figures = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {THREADS} threads, {platform.system()}",
         "versions": {n: v for t in TARGETS for n, v in tool_versions(t, "int8").items()},
-        "rows": [row for row in before if _key(row) not in names] + rows,
+        "rows": [*(other for other in before if _key(other) != _key(row)), row],
     }
     path.write_text(json.dumps(figures, indent=2) + "\n")
     (RESULTS / "precision.md").write_text(report(figures))
@@ -93,18 +93,16 @@ def _key(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row[name] for name in ("subject", "target", "precision"))
 
 
-def _rows(subject: Subject, target: str, precisions: list[str]) -> list[dict[str, Any]]:
+def _rows(subject: Subject, target: str, precisions: list[str]) -> Iterator[dict[str, Any]]:
     """One network in one target: those of the precisions that it has."""
     spec = ExportSpec(subject.model, target, subject.options, untrained=not subject.trained)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / f"exact{TARGETS[target].suffix}"
         given = {"spec": spec.to_dict(), "path": str(exact), "threads": THREADS}
         run_job(convert, given, _show(f"{subject.name} {target}"))
-        return [
-            _row(subject, replace(spec, precision=precision), exact)
-            for precision in precisions
-            if precision in TARGETS[target].precisions and precision != EXACT
-        ]
+        for precision in precisions:
+            if precision in TARGETS[target].precisions and precision != EXACT:
+                yield _row(subject, replace(spec, precision=precision), exact)
 
 
 def _row(subject: Subject, spec: ExportSpec, exact: Path) -> dict[str, Any]:
