@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rethined_export.artifacts import remove
-from rethined_export.converters import TARGETS, converter, reducers
+from rethined_export.converters import TARGETS, converter, installed, reducers
 from rethined_export.converters.reducing.types import PRECISIONS, Reducer, Reduction
 from rethined_export.converters.types import Array, Runner
 from rethined_export.jobs.registry import Report, job
@@ -51,10 +51,11 @@ def reduce(
         threads=threads,
     )
     kept: frozenset[str] = frozenset()
-    if precision.searched:
-        report("searching for the layers that bear it worst")
-        kept = _search(made, reference, reducer, how, threads)
-    reducer.reduce(Path(path), replace(how, kept=kept))
+    with installed(made.target):  # quantisers are imported late
+        if precision.searched:
+            report("searching for the layers that bear it worst")
+            kept = _search(made, reference, reducer, how, threads)
+        reducer.reduce(Path(path), replace(how, kept=kept))
     target, fingerprint = converter(made.target), samples and samples.fingerprint
     return {
         "operators": dict(sorted(target.count_operators(Path(path)).items())),
