@@ -37,6 +37,7 @@ from rethined_export.models.rethined.training.state import (
     WEIGHTS,
     described,
     load_optimiser,
+    load_start,
     load_state,
     save_state,
     save_weights,
@@ -87,7 +88,6 @@ def place() -> Place:
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
     if gpu:
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if gpu else "gloo")
@@ -137,6 +137,7 @@ def train(
     workers: int,
     tell: Callable[[Noted], None],
     seconds: float | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Run the stages that are left, from the folder's checkpoint if it has one.
 
@@ -146,12 +147,14 @@ def train(
         workers: processes that prepare samples; 0 prepares them in this one.
         seconds: stop after so many, in the middle of a stage if need be, with a checkpoint and the
             weights as they are; None runs to the end.
+        start: another run's checkpoint, whose weights and critic this one begins with.
 
     Returns:
         The file of weights.
 
     Raises:
-        TrainingError: the checkpoint is of other settings, no image can be used, no room.
+        TrainingError: the checkpoint is of other settings, ``start`` of another network, no image
+            can be used, no room.
         DivergedError: a loss became NaN or infinite, or the critic always tells painted patches
             from true ones; the last checkpoint is from before.
     """
@@ -162,6 +165,8 @@ def train(
     trained, done, tensors = Trained(settings), 0, dict[str, Tensor]()
     if (folder / CHECKPOINT).exists():
         done, tensors = load_state(folder / CHECKPOINT, trained.modules, settings, run)
+    elif start is not None:
+        load_start(start, trained.modules)
     trained.to(where.device)
     first = 0
     with Journal(folder) as journal:
