@@ -173,12 +173,15 @@ class Descent:
                 run = functools.partial(_told, critic, penalise)
                 self._telling[penalise] = Differentiated(run, ours, alone)
 
-    def step(self, number: int, batch: Batch) -> Stepped:
+    def step(self, number: int, batch: Batch, spent: float = 0.0) -> Stepped:
         """The losses of a batch, the stage's ``number``-th from 1; the model is better for it.
 
         Where a loss or gradient is not a finite number, what it would have trained stays as it is.
+
+        Args:
+            spent: share of the stage's time, where that is limited.
         """
-        rate = self._stage.rate * _schedule(number, self._stage.steps)
+        rate = self._stage.rate * _schedule(number, self._stage.steps, spent)
         loss, judged = self._painting(batch.image, batch.mask)
         value = _descend(self.optimiser, loss, rate, _NORM)
         if self.critic_optimiser is None or not math.isfinite(value):
@@ -213,10 +216,13 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, norm: 
     return float(value) if not math.isfinite(value) else math.nan
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine."""
+def _schedule(step: int, steps: int, spent: float) -> float:
+    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine.
+
+    The cosine follows the steps or the time that is spent, whichever is further.
+    """
     warm = max(1, round(_WARM_UP * steps))
     if step <= warm:
         return step / warm
-    progress = (step - warm) / max(1, steps - warm)
+    progress = min(max((step - warm) / max(1, steps - warm), spent), 1)
     return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * progress)) / 2

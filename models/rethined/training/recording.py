@@ -63,7 +63,8 @@ class Differentiated:
                 self._eager(self._inputs)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Only this thread's mistakes count: others may look after memory meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._outputs = self._eager(self._inputs)
         self._gradients = [parameter.grad for parameter in self._parameters]
         return graph

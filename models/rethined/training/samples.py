@@ -54,10 +54,6 @@ class PackedBatch:
         image = pixels.permute(0, 3, 1, 2).contiguous().float() / 255
         return Batch(image, hole[:, None].float(), self.skipped)
 
-    def pin_memory(self) -> "PackedBatch":
-        """In memory that a GPU reads by itself; called by torch's loader."""
-        return PackedBatch(self.pixels.pin_memory(), self.hole.pin_memory(), self.skipped)
-
 
 class Samples(Dataset[PackedBatch]):
     """Samples by number; each draws from a generator of its own."""

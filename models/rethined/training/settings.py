@@ -41,6 +41,8 @@ class Stage:
         critic: the same for the doubt of a critic that learns to tell painted from true patches.
         resemblance: the same for the difference of that critic's features.
         matching: weight of the expected cost of copied patches; not used by ``coarse``.
+        minutes: the stage takes no longer, and its rate falls with the time if that runs out
+            sooner than the steps: for a machine whose speed is not known. 0: as long as it takes.
     """
 
     part: Literal["coarse", "attention", "whole"]
@@ -53,6 +55,7 @@ class Stage:
     critic: float = 0.0
     resemblance: float = 0.0
     matching: float = 1.0
+    minutes: float = 0.0
 
     @property
     def has_critic(self) -> bool:
@@ -132,7 +135,17 @@ _CHOICES = {
 }
 
 _MAY_BE_ZERO = frozenset(
-    {"seed", "pixels", "features", "critic", "resemblance", "matching", "procedural", "average"}
+    {
+        "seed",
+        "pixels",
+        "features",
+        "critic",
+        "resemblance",
+        "matching",
+        "minutes",
+        "procedural",
+        "average",
+    }
 )
 
 
