@@ -181,7 +181,7 @@ def _bare(target: str, path: Path) -> Callable[[Inputs], object]:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.use_per_session_threads = False  # the pool that the harness has made
+        options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return lambda inputs: session.run(None, inputs)
     from ai_edge_litert.interpreter import Interpreter

@@ -5,7 +5,6 @@ serialisation and weights, but not Apple's own numerics (see ``docs/parity.md``)
 """
 
 import json
-import logging
 import platform
 import uuid
 from collections import Counter
@@ -15,12 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-logging.getLogger("coremltools").setLevel(logging.ERROR)
-import coremltools as ct  # noqa: E402
-
-from rethined_export.converters.files import check_package  # noqa: E402
-from rethined_export.converters.mil import MLProgram  # noqa: E402
-from rethined_export.converters.types import Array, ArtifactError, Program  # noqa: E402
+from rethined_export.converters.apple import ct
+from rethined_export.converters.files import check_package
+from rethined_export.converters.mil import MLProgram
+from rethined_export.converters.types import Array, ArtifactError, Program
 
 MINIMUM_TARGET = ct.target.iOS16
 

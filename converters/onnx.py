@@ -1,6 +1,5 @@
 """ONNX: the dynamo exporter and onnxsim one way, ONNX Runtime the other."""
 
-import functools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ def convert(program: Program, path: Path) -> None:
 
     Raises:
         ImportError: onnxsim is not installed.
-        RuntimeError: onnxsim's own check failed, or this process has loaded an artifact before.
+        RuntimeError: onnxsim's own check failed.
     """
     import onnxsim
     import torch  # with onnxsim a third of a gigabyte, which running an artifact must not cost
 
-    if _share_threads.cache_info().currsize:
-        raise RuntimeError("onnxsim cannot run once a session is loaded; convert in a new process")
     exported = torch.onnx.export(
         program.module,
         tuple(program.inputs.values()),
@@ -56,16 +53,6 @@ def _drop_traces(model: Any) -> None:
     del graph.metadata_props[:]
 
 
-@functools.cache
-def _share_threads(threads: int) -> None:
-    """One pool for all sessions of a process: idle threads of a second would take cores to wait.
-
-    Raises:
-        RuntimeError: the process already has a pool of another size.
-    """
-    onnxruntime.set_global_thread_pool_sizes(threads, 1)
-
-
 class _Session:
     """An ONNX Runtime session on the CPU."""
 
@@ -73,8 +60,9 @@ class _Session:
 
     def __init__(self, path: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        _share_threads(threads)
-        options.use_per_session_threads = False
+        options.intra_op_num_threads = threads
+        # Between runs its threads would spin, and hold the cores of who goes on with the output.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(

@@ -68,11 +68,11 @@ class ExportSpec:
         return {name: replace(self, part=name) for name in names}
 
     def stem(self) -> str:
-        """``<model>[-untrained]-<preset>-<size>[-<form>]-<precision>``."""
+        """``<model>[-untrained][-<preset>]-<size>[-<form>]-<precision>``."""
         options = self.options
         stand_in = UNTRAINED if self.recipe.trains and self.source is None else ""
         family, form = options.family(self.model), options.form(self.part)
-        pieces = (family, stand_in, options.preset, options.size_text, form, self.precision)
+        pieces = (family, stand_in, options.preset_text, options.size_text, form, self.precision)
         return "-".join(piece for piece in pieces if piece)
 
     def file_name(self) -> str:

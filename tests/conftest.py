@@ -15,8 +15,7 @@ from rethined_export.models.weights import shipped
 
 #: Fixtures that convert a network; tests that ask for one take minutes, and `make quick` none.
 CONVERTING = {
-    "onnx_512", "tflite_512", "made", "exported", "exported_top4", "judge", "onnx_artifact",
-    "tflite_artifact", "coreml_artifact", "artifact", "emulated",
+    "onnx_512", "tflite_512", "made", "exported", "exported_top4", "judge", "artifact", "emulated",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""``make test``: every folder of tests in a process of its own, as many at once as there are cores.
+"""``make test``: every folder of tests in a process of its own, one on each core.
 
 Converters and runtimes keep much of what they once took, and one process for all tests would need
-more memory than a small machine has.
+more memory than a small machine has. Threads that share their cores with another process's wait for
+each other by spinning, so every process keeps to its core, and takes it for all there are.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
@@ -17,8 +19,8 @@ TESTS = ROOT / "tests"
 _NONE = 5
 #: The longest, which start first, so that no core waits for one of them at the end.
 _LONG = ("test_exports.py", "mutations", "benchmarks", "cli")
-#: What one process may take of the machine: converters hold about 4 GiB each at their peak.
-_AT_ONCE = min(os.cpu_count() or 1, 4)
+#: Processes at once, at most: converters hold about 4 GiB each at their peak.
+_MOST = 4
 
 
 def parts() -> list[str]:
@@ -42,7 +44,6 @@ def run(part: str, options: list[str]) -> bool:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, part],
         cwd=ROOT,
-        env={"OMP_NUM_THREADS": "1"} | os.environ,  # a core each
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -54,10 +55,18 @@ def run(part: str, options: list[str]) -> bool:
     return passed
 
 
+def _keep_to_one(cores: "SimpleQueue[int]") -> None:
+    """This thread, and the processes it starts, run on a core of their own."""
+    os.sched_setaffinity(0, {cores.get()})
+
+
 def main(options: list[str]) -> int:
     """Run them all; returns 1 if a test failed anywhere."""
     began, todo = time.perf_counter(), parts()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0))[:_MOST]:
+        cores.put(core)
+    with ThreadPoolExecutor(cores.qsize(), initializer=_keep_to_one, initargs=(cores,)) as pool:
         passed = list(pool.map(lambda part: run(part, options), todo))
     failed = [part for part, good in zip(todo, passed, strict=True) if not good]
     print(f"{len(todo)} parts in {time.perf_counter() - began:.0f} s; failed: {failed or 'none'}")

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import coremltools as ct
 import numpy as np
 import torch
-from coremltools.converters.mil.frontend.milproto.helper import proto_to_types
-from coremltools.converters.mil.frontend.milproto.load import load
-from coremltools.converters.mil.mil import types
-from coremltools.libmodelpackage import ModelPackage
 from torch import Tensor
 
+from rethined_export.converters.apple import ModelPackage, ct, load, proto_to_types, types
 from rethined_export.converters.files import check_package
 from rethined_export.converters.mil.registry import OPERATORS
 from rethined_export.converters.types import ArtifactError, UnsupportedOperatorError

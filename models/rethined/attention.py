@@ -32,7 +32,8 @@ def position_code() -> Tensor:
     neighbouring keys, and a texture is copied in one piece; without it every token of a large hole
     asks for the same key, and the hole is tiled with one patch.
     """
-    row = torch.arange(GRID)
+    # Also where a network is built for its shapes alone: on no device, torch imports its compiler.
+    row = torch.arange(GRID, device="cpu")
     bits = [((row >> bit) & 1) * 2.0 - 1 for bit in range(_PERIOD.bit_length() - 1)]
     angle = 2 * math.pi * row / (2 * GRID)  # half a turn from one end of the grid to the other
     code = [bit * math.sqrt(_WRONG_BIT / 2) for bit in bits]

@@ -38,7 +38,7 @@ def main() -> None:
         result = registry.find(job.pop("job"))(report, **job)
     except Exception as error:
         traceback.print_exc()  # first: the parent ends this process once it has the error
-        _send(channel, {"error": _describe(error)})
+        _send(channel, {"error": describe(error)})
         sys.exit(1)
     result["peak_rss_bytes"] = peak_rss_bytes()
     _send(channel, {"result": result})
@@ -63,7 +63,7 @@ def _send(channel: TextIO, message: dict[str, Any]) -> None:
     channel.flush()
 
 
-def _describe(error: Exception) -> dict[str, Any]:
+def describe(error: Exception) -> dict[str, Any]:
     """One line and an exit code: known kinds keep theirs, the rest are unexpected failures."""
     text = " ".join(str(error).splitlines()) or type(error).__name__
     unexpected = {"message": f"{type(error).__name__}: {text[:500]}", "exit_code": 1}

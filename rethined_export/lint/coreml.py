@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-logging.getLogger("coremltools").setLevel(logging.ERROR)
-from coremltools.proto import MIL_pb2 as mil  # noqa: E402
-
-from rethined_export.converters.mil.reading import FUNCTION, open_package  # noqa: E402
-from rethined_export.converters.types import ArtifactError  # noqa: E402
-from rethined_export.lint.graph import Graph, Operator, Shape, Value, product, times  # noqa: E402
+from rethined_export.converters.apple import mil
+from rethined_export.converters.mil.reading import FUNCTION, open_package
+from rethined_export.converters.types import ArtifactError
+from rethined_export.lint.graph import Graph, Operator, Shape, Value, product, times
 
 _SMALL = 64
 #: Operators whose multiply-adds depend on more than shapes that are looked at here.

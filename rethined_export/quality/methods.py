@@ -15,9 +15,13 @@ from rethined_export.inpaint import artifact_facts, fill_scenes
 from rethined_export.models.rethined import LOW_RESOLUTION, Rethined
 from rethined_export.models.rethined.filters import bicubic_upsample
 from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.photo.photo import Photo
+from rethined_export.photo.squares import Fill, Floats, inpaint
 from rethined_export.photo.window import Window
 from rethined_export.quality.scenes import Case
 
+#: Of the photos that artifacts are given: so many that rounding shows in no figure.
+_LEVELS = 65535
 #: Radius of OpenCV's fillers, in pixels, as its documentation shows them.
 _RADIUS = 3
 
@@ -77,27 +81,44 @@ class Function:
 
 
 class Artifact:
-    """An exported file, or the first of several programs, run in a process of its own."""
+    """An exported file, or the first of several programs, run in a process of its own.
+
+    It fills as ``rethined-inpaint`` does: one window around the hole, resampled where the hole
+    needs more than that, so that artifacts of any size can be compared at any side.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name, self._path = path.name, path
-        self.window = artifact_facts(path).window
+        self._facts = artifact_facts(path)
         files = path.rglob("*") if path.is_dir() else [path]
         self.size = sum(file.stat().st_size for file in files if file.is_file())
 
     def fits(self, side: int) -> bool:
-        """At its own window only."""
-        return self.window == Window.square(side)
+        """Anywhere; where its caller fills photos in place, at its own window only."""
+        return not self._facts.in_place or self._facts.window == Window.square(side)
 
     def fill(self, cases: list[Case]) -> Filled:
         """All cases in one process."""
-        made, seconds = fill_scenes(
-            self._path,
-            [case.image.numpy() for case in cases],
-            [case.mask.numpy() for case in cases],
-        )
-        images = [_composed(c, torch.from_numpy(m)) for c, m in zip(cases, made, strict=True)]
+        asked: list[tuple[Floats, Floats]] = []
+
+        def note(image: Floats, mask: Floats) -> Floats:
+            asked.append((image, mask))
+            return image
+
+        for case in cases:
+            self._inpaint(case, note)
+        made, seconds = fill_scenes(self._path, *map(list, zip(*asked, strict=True)))
+        answers = iter(made)
+        images = [self._inpaint(case, lambda *_: next(answers)) for case in cases]
         return Filled(images, 1000 * float(np.median(seconds)))
+
+    def _inpaint(self, case: Case, fill: Fill) -> Tensor:
+        """The case filled by a function of the artifact's window."""
+        pixels = np.rint(case.image[0].permute(1, 2, 0).numpy() * _LEVELS).astype(np.uint16)
+        hole = case.mask[0, 0].numpy() > 0
+        made = inpaint(Photo(pixels), hole, fill, self._facts.window, middle=self._facts.middle)
+        values = torch.from_numpy(made.pixels.astype(np.float32) / np.float32(_LEVELS))
+        return _composed(case, values.permute(2, 0, 1)[None])
 
 
 def classical() -> list[Method]:

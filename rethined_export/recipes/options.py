@@ -89,6 +89,11 @@ class Options:
         return self
 
     @property
+    def preset_text(self) -> str:
+        """The preset as the file name has it; empty where there is no choice."""
+        return self.preset
+
+    @property
     def size_text(self) -> str:
         """The window as the file name has it."""
         return str(self.window)

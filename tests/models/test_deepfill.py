@@ -29,8 +29,8 @@ from rethined_export.models.deepfill import (
 )
 from rethined_export.models.deepfill.layers import Shape
 from rethined_export.models.seeded import seed_weights
+from tests.guests import narrow_deepfill
 from tests.migan_scenes import pattern
-from tests.narrow_deepfill import narrow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 #: Of the output's range. float32 lies 3e-6 from float64 at most; the smallest mistake among the
@@ -178,7 +178,7 @@ def test_gated_convolution_is_tensorflows(name, shape):
 
 @every_preset
 def test_known_pixels_come_back_bit_for_bit_and_the_hole_is_not_looked_at(preset):
-    inpaint = narrow(preset)
+    inpaint = narrow_deepfill(preset).model
     draw = torch.Generator().manual_seed(1)
     image, other = torch.rand(2, 1, 3, 80, 72, generator=draw)
     mask = torch.zeros(1, 1, 80, 72)
@@ -193,7 +193,7 @@ def test_known_pixels_come_back_bit_for_bit_and_the_hole_is_not_looked_at(preset
 @every_preset
 def test_each_image_of_a_batch_has_its_own_hole(preset):
     """Which the ports but mmagic's take from the first one."""
-    inpaint = narrow(preset)
+    inpaint = narrow_deepfill(preset).model
     draw = torch.Generator().manual_seed(2)
     image, mask = torch.rand(2, 3, 72, 72, generator=draw), torch.zeros(2, 1, 72, 72)
     mask[0, :, :30, :30], mask[1, :, 40:, 20:] = 1, 1
@@ -206,7 +206,7 @@ def test_each_image_of_a_batch_has_its_own_hole(preset):
 
 @pytest.mark.parametrize("preset", ["v2-mmagic", "v1-daa"])
 def test_colours_have_the_networks_order(preset):
-    inpaint = narrow(preset)
+    inpaint = narrow_deepfill(preset).model
     image, mask = torch.rand(1, 3, 72, 72), torch.zeros(1, 1, 72, 72)
     mask[:, :, 30:60, 30:60] = 1
     order = [2, 1, 0] if preset == "v2-mmagic" else [0, 1, 2]
@@ -223,4 +223,4 @@ def test_colours_have_the_networks_order(preset):
 def test_other_sizes_are_refused(preset, height, width):
     message = re.escape(f"DeepFill ({preset}) cannot take {width}×{height}")
     with pytest.raises(ValueError, match=message):
-        narrow(preset).network(torch.rand(1, 5, height, width))
+        narrow_deepfill(preset).model.network(torch.rand(1, 5, height, width))

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import coremltools as ct
 import numpy as np
 import pytest
-from coremltools.proto import MIL_pb2
 
+from rethined_export.converters.apple import ct, mil
 from rethined_export.models.rethined.filters import gaussian_taps
 from rethined_export.rewrite.bicubic import BicubicUpsample
 from tests.copies import copied, replace_bytes
@@ -37,7 +36,7 @@ def edit_program(package: Path, change: Callable[[list[Any]], None]) -> None:
     path.write_bytes(spec.SerializeToString())
 
 
-def constant_behind(operations: list[Any], operator: Any, argument: str) -> MIL_pb2.Value:
+def constant_behind(operations: list[Any], operator: Any, argument: str) -> mil.Value:
     """The constant value an operator's argument refers to."""
     name = operator.inputs[argument].arguments[0].name
     source = next(op for op in operations if op.outputs and op.outputs[0].name == name)

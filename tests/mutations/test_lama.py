@@ -1,9 +1,7 @@
 """Broken artifacts of LaMa are caught by the numbers: a narrow network in all three targets."""
 
-import multiprocessing
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +11,42 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
-from rethined_export.converters import TARGETS, converter, target_of
+from rethined_export.converters import TARGETS
 from rethined_export.converters.tflite import pack, unpack
-from rethined_export.parity.report import check_parity
-from rethined_export.recipes.lama import RECIPE
-from rethined_export.recipes.types import Reference
 from rethined_export.rewrite.fourier import FourierMatrices
-from tests.mutations.narrow_lama import OPTIONS, narrow, write_artifact
+from tests.guests import narrow_lama
 from tests.mutations.test_coreml import mask_polarity, sigmoid_to_tanh
 from tests.mutations.test_onnx import initializer, store
 from tests.mutations.test_tflite import floats, operators
 
+GUEST = narrow_lama()
 MATRICES = FourierMatrices(64 // 8, 96 // 8)
 
 
-@pytest.fixture(scope="module")
-def onnx_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Converted in a process of its own: this one may have loaded a session before."""
-    path = tmp_path_factory.mktemp("lama") / "lama.onnx"
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(write_artifact, "onnx", path).result()
-    return path
+class Made(dict[str, Path]):
+    """The artifact of each target, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, target: str) -> Path:
+        self[target] = GUEST.write(target, self._folder)["whole"]
+        return self[target]
 
 
 @pytest.fixture(scope="module")
-def tflite_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lama") / "lama.tflite"
-    write_artifact("tflite", path)
-    return path
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("lama"))
 
 
-@pytest.fixture(scope="module")
-def coreml_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lama") / "lama.mlpackage"
-    write_artifact("coreml", path)
-    return path
-
-
-def failures(artifact: Path) -> list[str]:
-    """Gates that an artifact misses on one photo."""
-    judge = RECIPE.judge(OPTIONS, Reference(narrow(), "untrained", ""))
-    scene = next(iter(RECIPE.scenes(OPTIONS, None, None)))
-    with converter(target_of(artifact)).load(artifact, 1) as runtime:
-        return check_parity(judge, RECIPE.caller(OPTIONS, {"whole": runtime}), "", [scene]).failures
+def failures(path: Path) -> list[str]:
+    return GUEST.failures({"whole": path})
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_untouched_artifact_passes(target, request):
-    assert not failures(request.getfixturevalue(f"{target}_artifact"))
+def test_untouched_artifact_passes(target: str, artifact: Made):
+    assert not failures(artifact[target])
 
 
 def inverse_for_forward(model: onnx.ModelProto) -> None:
@@ -90,9 +76,9 @@ def unnormalised(model: onnx.ModelProto) -> None:
     "mutate", [inverse_for_forward, middle_bin_counted_twice, imaginary_before_real, unnormalised]
 )
 def test_onnx_mutation_is_caught(
-    mutate: Callable[[onnx.ModelProto], None], onnx_artifact: Path, tmp_path: Path
+    mutate: Callable[[onnx.ModelProto], None], artifact: Made, tmp_path: Path
 ):
-    model = onnx.load(onnx_artifact)
+    model = onnx.load(artifact["onnx"])
     mutate(model)
     onnx.save(model, tmp_path / "lama.onnx")
     assert failures(tmp_path / "lama.onnx")
@@ -112,7 +98,7 @@ def cropped_at_the_end(model: Any) -> None:
 
 def dropped_relu(model: Any) -> None:
     """The spectrum keeps what is negative."""
-    wide = 2 * (OPTIONS.window.width // 8 // 2 + 1)
+    wide = 2 * (GUEST.options.window.width // 8 // 2 + 1)
     for convolution in operators(model, schema.BuiltinOperator.CONV_2D):
         shape = model.subgraphs[0].tensors[convolution.outputs[0]].shape
         if shape[2] == wide // 2:
@@ -129,19 +115,15 @@ def dropped_bias(model: Any) -> None:
 
 
 @pytest.mark.parametrize("mutate", [cropped_at_the_end, dropped_relu, dropped_bias])
-def test_tflite_mutation_is_caught(
-    mutate: Callable[[Any], None], tflite_artifact: Path, tmp_path: Path
-):
-    model = unpack(tflite_artifact)
+def test_tflite_mutation_is_caught(mutate: Callable[[Any], None], artifact: Made, tmp_path: Path):
+    model = unpack(artifact["tflite"])
     mutate(model)
     (tmp_path / "lama.tflite").write_bytes(pack(model))
     assert failures(tmp_path / "lama.tflite")
 
 
 @pytest.mark.parametrize("mutate", [mask_polarity, sigmoid_to_tanh])
-def test_coreml_mutation_is_caught(
-    mutate: Callable[[Path], None], coreml_artifact: Path, tmp_path: Path
-):
-    copy = shutil.copytree(coreml_artifact, tmp_path / "lama.mlpackage")
+def test_coreml_mutation_is_caught(mutate: Callable[[Path], None], artifact: Made, tmp_path: Path):
+    copy = shutil.copytree(artifact["coreml"], tmp_path / "lama.mlpackage")
     mutate(copy)
     assert failures(copy)

@@ -1,5 +1,7 @@
 """Guest models in every target: a few channels wide, and (slow) whole by the command line."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -10,8 +12,9 @@ from onnx import numpy_helper
 from rethined_export.artifacts import read_manifest
 from rethined_export.cli.export import main as export
 from rethined_export.converters import TARGETS, converter, tflite
+from rethined_export.models.deepfill import PRESETS
 from rethined_export.spec import load_reference
-from tests.narrow_guests import GUESTS, failures, write_artifact
+from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_two_stage
 from tests.test_exports import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32.
@@ -21,23 +24,44 @@ LARGEST_CONSTANT = 4_000_000
 #: Operators of Core ML's that add an epsilon of their own to what was asked for: 1e-4 to what is
 #: inverted, 1e-5 to a variance of 1 where a constant is multiplied by and another added.
 INEXACT = {"inverse", "batch_norm"}
-#: Sizes at which whole networks are exported in tests.
-SIZES = {
-    "partial-conv": ("--size", "128x256"),
-    "aot-gan": ("--size", "96x64"),
-    "context-encoder": (),
+#: Whole networks, at sizes that tests bear.
+WHOLE = [
+    "--model partial-conv --size 128x256",
+    "--model aot-gan --size 96x64",
+    "--model context-encoder",
+    "--model dfnet --preset celeba",
+    "--model dfnet --preset celeba --io native",
+    "--model two-stage --size 256x256",
+    "--model two-stage --size 256x256 --io native",
+    *(f"--model deepfill --preset {preset} --size 104x96" for preset in PRESETS),
+    "--model lama --preset fourier --size 96x64",
+    "--model migan",
+]
+#: All ports of DeepFill, oblong and square; a pair, which is what the whole holds.
+OTHERS: dict[str, Callable[[], Guest]] = {
+    "two-stage native": partial(narrow_two_stage, "native"),
+    **{
+        f"deepfill {preset} {size}": partial(narrow_deepfill, preset, size)
+        for preset in PRESETS
+        for size in ("80x72", "96x96")
+    },
 }
-
-every_guest = pytest.mark.parametrize("name", GUESTS)
+NARROW = {**GUESTS, **OTHERS}
+CASES = [
+    *((name, target) for name in GUESTS for target in TARGETS),
+    ("two-stage native", "onnx"),
+    *(pytest.param(n, t, marks=pytest.mark.slow) for n in OTHERS for t in TARGETS),
+]
 
 
 @pytest.mark.conversion
-@every_guest
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("name", "target"), CASES)
 def test_narrow_network_equals_torch(name: str, target: str, tmp_path: Path) -> None:
-    artifact = write_artifact(name, target, tmp_path / f"made{TARGETS[target].suffix}")
-    assert not failures(name, artifact, scenes=2)
-    assert_wanted(target, artifact)
+    guest = NARROW[name]()
+    artifacts = guest.write(target, tmp_path)
+    assert not guest.failures(artifacts, scenes=2)
+    for artifact in artifacts.values():
+        assert_wanted(target, artifact)
 
 
 def assert_wanted(target: str, artifact: Path) -> None:
@@ -63,17 +87,17 @@ def assert_wanted(target: str, artifact: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.conversion
-@every_guest
+@pytest.mark.parametrize("command", WHOLE)
 @pytest.mark.parametrize("target", TARGETS)
-def test_whole_network_by_the_command_line(name: str, target: str, tmp_path: Path) -> None:
-    options = ["--model", name, "--untrained", "--target", target, *SIZES[name]]
+def test_whole_network_by_the_command_line(command: str, target: str, tmp_path: Path) -> None:
+    options = [*command.split(), "--untrained", "--target", target]
     assert export([*options, "--output", str(tmp_path)]) == 0
-    [artifact] = tmp_path.glob(f"*{TARGETS[target].suffix}")
-    manifest = read_manifest(artifact)
-    assert manifest.parity is not None
-    assert manifest.parity["passed"]
-    assert_wanted(target, artifact)
-    spec = manifest.spec
-    module = spec.recipe.program(spec.options, load_reference(spec).model, "whole").module
-    weights = 4 * sum(parameter.numel() for parameter in module.parameters())
-    assert manifest.bytes <= SIZE_RATIO * weights
+    for artifact in tmp_path.glob(f"*{TARGETS[target].suffix}"):
+        manifest = read_manifest(artifact)
+        assert manifest.parity is not None
+        assert manifest.parity["passed"]
+        assert_wanted(target, artifact)
+        spec = manifest.spec
+        module = spec.recipe.program(spec.options, load_reference(spec).model, spec.part).module
+        weights = 4 * sum(parameter.numel() for parameter in module.parameters())
+        assert manifest.bytes <= SIZE_RATIO * weights

@@ -199,6 +199,11 @@ class RethinedOptions(Options):
                 f"--variant copy copies one patch a token, not {self.top_k}; drop --top-k"
             )
 
+    @property
+    def preset_text(self) -> str:
+        """The ``copy`` variant has none."""
+        return "" if self.variant == "copy" else self.preset
+
     def family(self, model: str) -> str:
         """Other variants than the paper's are named, and what was chosen of their dialect."""
         pieces = [model] if self.variant == "paper" else [model, self.variant]

@@ -13,14 +13,14 @@ from rethined_export.recipes.aot_gan import RECIPE
 from rethined_export.recipes.aot_gan.options import AotGanOptions
 from rethined_export.recipes.types import Reference, Source, TorchRunner
 from rethined_export.spec import ExportSpec
-from tests.narrow_guests import aot_gan
+from tests.guests import narrow_aot_gan
 
 SMALL = AotGanOptions(size="96x64")
 
 
 @pytest.mark.parametrize("io", ["plain", "native"])
 def test_either_program_fills_as_the_network_does(io):
-    options, model = replace(SMALL, io=io), aot_gan().model
+    options, model = replace(SMALL, io=io), narrow_aot_gan().model
     program = RECIPE.program(options, model, "whole")
     judge = RECIPE.judge(options, Reference(model, "untrained", ""))
     scene = next(iter(RECIPE.scenes(options, None, None)))
@@ -30,7 +30,9 @@ def test_either_program_fills_as_the_network_does(io):
 
 
 def test_native_program_sees_a_white_hole():
-    packed = RECIPE.program(replace(SMALL, io="native"), aot_gan().model, "whole").inputs["input"]
+    packed = RECIPE.program(replace(SMALL, io="native"), narrow_aot_gan().model, "whole").inputs[
+        "input"
+    ]
     assert packed.shape == (1, 4, 64, 96)
     hole = packed[:, 3:].expand(-1, 3, -1, -1) > 0
     assert hole.any()

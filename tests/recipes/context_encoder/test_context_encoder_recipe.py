@@ -15,7 +15,7 @@ from rethined_export.recipes.context_encoder import RECIPE
 from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
 from rethined_export.recipes.types import Reference, Runner, Source, TorchRunner
 from rethined_export.spec import ExportSpec
-from tests.narrow_guests import context_encoder
+from tests.guests import narrow_context_encoder
 
 PLAIN = ContextEncoderOptions()
 both_ways = pytest.mark.parametrize("io", ["plain", "native"])
@@ -23,14 +23,14 @@ both_ways = pytest.mark.parametrize("io", ["plain", "native"])
 
 def runner(io: str) -> Runner:
     options = replace(PLAIN, io=io)
-    program = RECIPE.program(options, context_encoder().model, "whole")
+    program = RECIPE.program(options, narrow_context_encoder().model, "whole")
     return RECIPE.caller(options, {"whole": TorchRunner(program)})
 
 
 @both_ways
 def test_either_program_fills_as_the_network_does(io):
     options = replace(PLAIN, io=io)
-    judge = RECIPE.judge(options, Reference(context_encoder().model, "untrained", ""))
+    judge = RECIPE.judge(options, Reference(narrow_context_encoder().model, "untrained", ""))
     for scene in RECIPE.scenes(options, None, None):
         figures = judge.compare(runner(io), scene)
         assert not figures.failures()
@@ -93,7 +93,7 @@ def test_a_file_of_lua_objects_is_told(tmp_path):
 
 
 def test_it_is_recognised_by_the_number_of_its_layers():
-    names = frozenset(context_encoder().model.network.state_dict())
+    names = frozenset(narrow_context_encoder().model.network.state_dict())
     assert RECIPE.recognises(names) == 1
     assert RECIPE.recognises(names | {"main.30.weight"}) == 0
     assert RECIPE.recognises(frozenset({"main.3.running_mean"})) == 0

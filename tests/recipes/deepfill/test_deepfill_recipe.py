@@ -16,7 +16,7 @@ from rethined_export.photo.window import Window
 from rethined_export.recipes.deepfill import RECIPE, DeepfillOptions, keys_of
 from rethined_export.recipes.types import Reference, Source, TorchRunner
 from rethined_export.spec import ExportSpec, load_reference
-from tests.narrow_deepfill import narrow
+from tests.guests import narrow_deepfill
 
 SMALL = DeepfillOptions(preset="v2-nipponjo", size="104x72")
 every_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -26,7 +26,7 @@ every_preset = pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("preset", ["v2-nipponjo", "v2-mmagic"])
 def test_either_program_fills_as_the_network_does(preset, io):
     """Of a port that sees RGB and of one that sees BGR."""
-    options, model = replace(SMALL, preset=preset, io=io), narrow(preset)
+    options, model = replace(SMALL, preset=preset, io=io), narrow_deepfill(preset).model
     program = RECIPE.program(options, model, "whole")
     for info in program.takes:
         assert tuple(program.inputs[info.name].shape) == info.shape
@@ -38,14 +38,20 @@ def test_either_program_fills_as_the_network_does(preset, io):
 
 
 def test_native_program_takes_what_its_description_says():
-    program = RECIPE.program(replace(SMALL, io="native"), narrow(SMALL.preset), "whole")
+    program = RECIPE.program(
+        replace(SMALL, io="native"), narrow_deepfill(SMALL.preset).model, "whole"
+    )
     packed = program.inputs["input"]
     assert packed.shape == (1, 5, 72, 104)
     assert (packed[:, :3] * packed[:, 4:] == 0).all()
     assert (packed[:, 3] == 1).all()
     assert program.takes[0].meaning.startswith("RGB in [-1, 1]")
     bgr = replace(SMALL, preset="v1-mmagic", io="native")
-    assert RECIPE.program(bgr, narrow("v1-mmagic"), "whole").takes[0].meaning.startswith("BGR")
+    assert (
+        RECIPE.program(bgr, narrow_deepfill("v1-mmagic").model, "whole")
+        .takes[0]
+        .meaning.startswith("BGR")
+    )
 
 
 def test_windows_and_names():
@@ -125,7 +131,7 @@ def test_another_models_checkpoint_is_named(tmp_path):
 
 
 def test_a_changed_fusing_constant_cannot_be_exported():
-    model = narrow("v2-nipponjo")
+    model = narrow_deepfill("v2-nipponjo").model
     model.network.attention.get_buffer("fuse_weight").mul_(0.5)
     with pytest.raises(UserError, match="these weights cannot be exported: fuse_weight is not"):
         RECIPE.program(SMALL, model, "whole")

@@ -15,6 +15,7 @@ from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.types import Source
+from rethined_export.spec import ExportSpec
 
 RECIPE = recipe("rethined")
 
@@ -28,20 +29,24 @@ def read(*given: str) -> RethinedOptions:
 @pytest.mark.parametrize(
     "given,named",
     [
-        ([], "rethined"),
-        (["--variant", "published"], "rethined-published"),
-        (["--variant", "published", "--context", "masked"], "rethined-published"),
-        (["--variant", "published", "--context", "full"], "rethined-published-full"),
-        (["--variant", "published", "--dialect", "mikanquyt"], "rethined-published-mikanquyt"),
+        ([], "rethined-mobile"),
+        (["--variant", "published"], "rethined-published-mobile"),
+        (["--variant", "published", "--context", "masked"], "rethined-published-mobile"),
+        (["--variant", "published", "--context", "full"], "rethined-published-full-mobile"),
+        (
+            ["--variant", "published", "--dialect", "mikanquyt"],
+            "rethined-published-mikanquyt-mobile",
+        ),
         (
             ["--variant", "published", "--dialect", "mikanquyt", "--context", "masked"],
-            "rethined-published-mikanquyt-masked",
+            "rethined-published-mikanquyt-masked-mobile",
         ),
         (["--variant", "copy"], "rethined-copy"),
     ],
 )
 def test_file_names_tell_what_was_chosen(given, named):
-    assert read(*given).family("rethined") == named
+    spec = ExportSpec("rethined", "onnx", read(*given), checkpoint="theirs.pth")
+    assert spec.stem() == f"{named}-1024-gather-fp32"
 
 
 @pytest.mark.parametrize(

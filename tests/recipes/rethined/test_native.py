@@ -532,19 +532,47 @@ def test_wrong_arrays(photo, hole, match):
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler on this machine")
 def test_under_sanitizers(tmp_path):
     """Right and wrong arguments, made from bytes; every buffer as small as it may be."""
-    program = tmp_path / "fuzz"
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DALONE"]
-    sources = [str(FUZZ / "fuzz.c"), str(SOURCE)]
-    build = [str(COMPILER), "-std=c11", "-g", "-O1", *sanitizers, f"-I{SOURCE.parent}", *sources]
-    built = subprocess.run(
-        [*build, "-o", str(program), "-lm"], capture_output=True, text=True, check=False
-    )
-    if "cannot find" in built.stderr:
-        pytest.skip("the C compiler has no sanitizers")
-    assert built.returncode == 0, built.stderr
+    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DALONE"]
+    program = compiled(tmp_path / "fuzz", [*options, str(FUZZ / "fuzz.c")])
     corpus = sorted((FUZZ / "corpus").iterdir())
     assert len(corpus) > 20
     done = subprocess.run(
         [program, "60", *corpus], capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler on this machine")
+@pytest.mark.parametrize("depth", [0, 2])
+def test_threads_share_nothing_that_one_writes(tmp_path, depth):
+    """Four threads shrink rows and fill tokens of one photo, as on a device."""
+    options = ["-fsanitize=thread", str(SOURCE.with_name("timing.c")), "-lpthread"]
+    program = compiled(tmp_path / "timing", options)
+    photo = NUMBERS.random((1024, 1024, 3), dtype=np.float32)
+    hole = np.zeros((1024, 1024), np.uint8)
+    hole[100:300, 200:500] = 1
+    files = {
+        "photo": photo if depth else (photo * 255).astype(np.uint8),
+        "hole": hole,
+        "low": LOW,
+        "indices": NUMBERS.integers(2000, 4096, (4096, 1), dtype=np.int32),
+        "scores": NUMBERS.random((4096, 1), dtype=np.float32),
+    }
+    for name, values in files.items():
+        values.tofile(tmp_path / f"{name}.raw")
+    command = [program, "1024", "2", str(depth), "1", "4", "0", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "data race" not in done.stderr
+
+
+def compiled(program, options):
+    """librethined and what calls it; skips where the compiler lacks a sanitizer."""
+    build = [COMPILER, "-std=c11", "-g", "-O1", f"-I{SOURCE.parent}", *options, str(SOURCE)]
+    built = subprocess.run(
+        [*build, "-o", str(program), "-lm"], capture_output=True, text=True, check=False
+    )
+    if "cannot find" in built.stderr:
+        pytest.skip("the C compiler has no sanitizers")
+    assert built.returncode == 0, built.stderr
+    return program

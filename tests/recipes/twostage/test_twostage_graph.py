@@ -1,7 +1,5 @@
 """The two-stage system's export graph against the reference, on networks of a few channels."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -10,8 +8,9 @@ from rethined_export.models.twostage import TwoStageInpainter
 from rethined_export.photo.window import Window
 from rethined_export.recipes.twostage import RECIPE
 from rethined_export.recipes.twostage.graph import WholeGraph
+from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import TorchRunner
-from tests.recipes.twostage.narrow import NATIVE, OPTIONS, narrow
+from tests.guests import narrow_two_stage
 
 #: The gate that every export has to pass; both networks end in a sigmoid.
 TOLERANCE = 1e-5
@@ -19,7 +18,9 @@ TOLERANCE = 1e-5
 
 @pytest.fixture(scope="module")
 def inpainter() -> TwoStageInpainter:
-    return narrow()
+    model = narrow_two_stage().model
+    assert isinstance(model, TwoStageInpainter)
+    return model
 
 
 def picture(height: int, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +36,7 @@ def test_equals_the_reference(inpainter, size):
     image, mask = picture(*size, sum(size))
     truth = inpainter(image, mask)
     made = WholeGraph(inpainter.networks, Window(*size))(image, mask)
-    options = replace(NATIVE, size=f"{size[1]}x{size[0]}")
+    options = TwoStageOptions(size=f"{size[1]}x{size[0]}", io="native")
     programs = {p: TorchRunner(RECIPE.program(options, inpainter, p)) for p in ("coarse", "refine")}
     pair = RECIPE.caller(options, programs)(image=image.numpy(), mask=mask.numpy())["output"]
     known = (mask == 0).expand_as(image)
@@ -47,7 +48,7 @@ def test_equals_the_reference(inpainter, size):
 @pytest.mark.parametrize("size", ["768x512", "1024x1024"])
 def test_operators_are_those_that_every_target_takes(inpainter, size):
     """No gather, no norm, no slice of everything, nothing of more than rank 4."""
-    program = RECIPE.program(replace(OPTIONS, size=size), inpainter, "whole")
+    program = RECIPE.program(TwoStageOptions(size=size), inpainter, "whole")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in program.module.modules())
     exported = torch.export.export(
         program.module, tuple(program.inputs.values())

@@ -1,35 +1,10 @@
-"""Broken artifacts of DeepFill are caught by the numbers."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""What breaks an ONNX artifact of DeepFill."""
 
 import numpy as np
 import onnx
-import pytest
 from onnx import NodeProto, numpy_helper
 
-from rethined_export.cli import export as export_cli
-from tests.copies import copied
-from tests.mutations.test_onnx import Mutation, named, nodes, store
-
-
-def exported(preset: str, folder: Path) -> Path:
-    options = ["--model", "deepfill", "--untrained", "--preset", preset, "--size", "96"]
-    options += ["--target", "onnx", "--no-verify", "--output", str(folder)]
-    assert export_cli.main(options) == 0
-    [made] = folder.glob("*.onnx")
-    return made
-
-
-@pytest.fixture(scope="module")
-def fusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("v2-nipponjo", tmp_path_factory.mktemp("nipponjo"))
-
-
-@pytest.fixture(scope="module")
-def excluding(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the port that leaves patches out, counts the overlap and sees BGR."""
-    return exported("v2-mmagic", tmp_path_factory.mktemp("mmagic"))
+from tests.mutations.test_onnx import named, nodes, store
 
 
 def attribute(node: NodeProto, name: str) -> onnx.AttributeProto:
@@ -104,50 +79,17 @@ def flatter_elu_in_the_middle(model: onnx.ModelProto) -> None:
     attribute(layers[len(layers) // 2], "alpha").f = 0.5
 
 
-def caught(artifact: Path, mutation: Mutation, folder: Path, judge: Callable[[Path], int]) -> bool:
-    broken = copied(artifact, folder / "copy")
-    model = onnx.load(broken)
-    mutation(model)
-    onnx.save(model, broken)
-    return judge(broken) == 3
-
-
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        scores_ten_times_as_flat,
-        fused_by_rows_twice,
-        mask_before_ones,
-        a_neighbour_from_the_other_side,
-        pytest.param(gate_for_feature, marks=pytest.mark.slow),
-        pytest.param(flatter_elu_in_the_middle, marks=pytest.mark.slow),
-    ],
-)
-def test_mutation_is_caught(
-    mutation: Mutation, fusing: Path, tmp_path: Path, judge: Callable[[Path], int]
-) -> None:
-    assert caught(fusing, mutation, tmp_path, judge)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        excluded_patches_win,
-        overlap_taken_for_four_everywhere,
-        colours_the_other_way_round,
-    ],
-)
-def test_mutation_of_what_mmagic_does_otherwise_is_caught(
-    mutation: Mutation, excluding: Path, tmp_path: Path, judge: Callable[[Path], int]
-) -> None:
-    assert caught(excluding, mutation, tmp_path, judge)
-
-
-def test_the_artifact_itself_passes(fusing: Path, judge: Callable[[Path], int]) -> None:
-    assert judge(fusing) == 0
-
-
-@pytest.mark.slow
-def test_mmagics_artifact_itself_passes(excluding: Path, judge: Callable[[Path], int]) -> None:
-    assert judge(excluding) == 0
+MUTATIONS = [
+    scores_ten_times_as_flat,
+    fused_by_rows_twice,
+    mask_before_ones,
+    a_neighbour_from_the_other_side,
+    gate_for_feature,
+    flatter_elu_in_the_middle,
+]
+#: Of the port that leaves patches out, counts the overlap and sees BGR.
+MUTATIONS_OF_MMAGICS = [
+    excluded_patches_win,
+    overlap_taken_for_four_everywhere,
+    colours_the_other_way_round,
+]

@@ -1,40 +1,10 @@
-"""Broken artifacts of the two-stage system are caught by the numbers.
-
-By default with narrow networks; the slow ones are the real networks, by ``rethined-parity``.
-"""
-
-from collections.abc import Callable
-from pathlib import Path
+"""What breaks an ONNX artifact of the two-stage system."""
 
 import numpy as np
 import onnx
-import pytest
 from onnx import numpy_helper
 
-from rethined_export.cli import export as export_cli
-from rethined_export.converters import converter
-from rethined_export.parity.report import check_parity
-from rethined_export.recipes.twostage import RECIPE
-from rethined_export.recipes.types import Reference
-from tests.copies import copied
-from tests.mutations.test_onnx import Mutation, bgr, mask_polarity, nodes, store
-from tests.recipes.artifacts import made
-from tests.recipes.twostage.narrow import OPTIONS, narrow, write
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX artifact of narrow networks."""
-    return made(write, "onnx", "whole", tmp_path_factory.mktemp("twostage"))
-
-
-@pytest.fixture(scope="module")
-def onnx_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX artifact of the stand-in at 256."""
-    folder = tmp_path_factory.mktemp("twostage")
-    options = ["--model", "two-stage", "--untrained", "--size", "256x256", "--target", "onnx"]
-    assert export_cli.main([*options, "--no-verify", "--output", str(folder)]) == 0
-    return folder / "two-stage-untrained-places2-256-fp32.onnx"
+from tests.mutations.test_onnx import bgr, mask_polarity, nodes, store
 
 
 def stack(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -105,52 +75,14 @@ def taps_of_the_last_decoder_reversed(model: onnx.ModelProto) -> None:
     store(stored, numpy_helper.to_array(stored)[:, :, ::-1])
 
 
-QUICK = [
+MUTATIONS = [
     left_before_right,
     emptied_bands_black,
     emptied_bands_known,
     guess_enlarged_by_nearest_neighbours,
     taps_of_the_last_decoder_reversed,
+    masks_behind_all_images,
+    moved_the_other_way,
+    mask_polarity,
+    bgr,
 ]
-OTHERS = [masks_behind_all_images, moved_the_other_way, mask_polarity, bgr]
-
-
-def failures(path: Path) -> list[str]:
-    """Gates that an artifact misses on one photo."""
-    judge = RECIPE.judge(OPTIONS, Reference(narrow(), "untrained", ""))
-    scene = next(iter(RECIPE.scenes(OPTIONS, None, None)))
-    with converter("onnx").load(path, 1) as runtime:
-        return check_parity(judge, RECIPE.caller(OPTIONS, {"whole": runtime}), "", [scene]).failures
-
-
-@pytest.mark.conversion
-def test_the_narrow_artifact_passes(artifact: Path) -> None:
-    assert not failures(artifact)
-
-
-@pytest.mark.conversion
-@pytest.mark.parametrize(
-    "mutation", [*QUICK, *(pytest.param(other, marks=pytest.mark.slow) for other in OTHERS)]
-)
-def test_narrow_mutation_is_caught(mutation: Mutation, artifact: Path, tmp_path: Path) -> None:
-    model = onnx.load(artifact)
-    mutation(model)
-    onnx.save(model, tmp_path / "whole.onnx")
-    assert failures(tmp_path / "whole.onnx")
-
-
-@pytest.mark.slow
-def test_the_artifact_itself_passes(onnx_artifact: Path, judge: Callable[[Path], int]) -> None:
-    assert judge(onnx_artifact) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mutation", [*QUICK, *OTHERS])
-def test_mutation_is_caught(
-    mutation: Mutation, onnx_artifact: Path, tmp_path: Path, judge: Callable[[Path], int]
-) -> None:
-    artifact = copied(onnx_artifact, tmp_path / "copy")
-    model = onnx.load(artifact)
-    mutation(model)
-    onnx.save(model, artifact)
-    assert judge(artifact) == 3
