@@ -1,9 +1,9 @@
 """ST-LPIPS (alex): how different two images look, whatever shifts by a pixel (Ghildyal and Liu,
 "Shift-tolerant Perceptual Similarity Metric", ECCV 2022).
 
-The weights, of an AlexNet trunk and of linear layers over it, trained on human judgements, are those
-of the package ``stlpips-pytorch`` (BSD-2); the network is written here. Its figures are its own and
-cannot be compared with LPIPS.
+The weights, of an AlexNet trunk and of linear layers over it, trained on human judgements, are
+those of the package ``stlpips-pytorch`` (BSD-2); the network is written here. Its figures are its
+own and cannot be compared with LPIPS.
 """
 
 import importlib.util
@@ -20,6 +20,9 @@ from rethined_export.errors import UserError
 _PACKAGE = "stlpips_pytorch"
 #: Convolutions of the trunk: name in the weights, padding.
 _TRUNK = (("slice1.0", 2), ("slice2.5", 2), ("slice3.9", 1), ("slice4.11", 1), ("slice5.13", 1))
+#: Side of the crop that is compared, in pixels, and the share of hole that it should hold: one pair
+#: takes a thread most of a second.
+_CROP, _COVER = 256, 0.45
 #: Keeps a feature of nothing from dividing by zero.
 _LEAST = 1e-10
 
@@ -45,6 +48,32 @@ def network(path: Path) -> "ShiftTolerant":
         return ShiftTolerant(state)
     except (KeyError, RuntimeError, OSError) as error:
         raise UserError(f"{path} does not hold ST-LPIPS (alex): {error}") from error
+
+
+def mean_distance(
+    network: "ShiftTolerant", filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]
+) -> float:
+    """How different filled images look from true ones: in a crop of each, its mean over the hole.
+
+    Args:
+        filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. masks: ``[1, 1, S, S]``, 1 = hole, not empty.
+    """
+    found = []
+    for ours, theirs, mask in zip(filled, truth, masks, strict=True):
+        ours, theirs, mask = (image[hole_crop(mask)] for image in (ours, theirs, mask))
+        found.append(network.distance(ours, network.features(theirs), mask))
+    return sum(found) / len(found)
+
+
+def hole_crop(mask: Tensor) -> tuple[slice, ...]:
+    """The square of 256 px, on a grid of half its side, with nearest to 45 % of hole."""
+    side = min(_CROP, *mask.shape[2:])
+    cover = F.avg_pool2d(mask, side, stride=max(1, side // 2))[0, 0]
+    # An empty crop has nothing to average over: it is taken only if all are.
+    wrong = (cover - _COVER).abs() + (cover == 0)
+    row, column = divmod(int(wrong.argmin()), wrong.shape[1])
+    top, left = row * (side // 2), column * (side // 2)
+    return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
 
 
 class _Layer(NamedTuple):
@@ -100,9 +129,7 @@ class ShiftTolerant:
         total = torch.zeros_like(mask)
         for layer, ours, theirs in zip(self._layers, self.features(image), wanted, strict=True):
             apart = F.conv2d((ours - theirs).square(), layer.counts)
-            total += F.interpolate(
-                apart, size=mask.shape[2:], mode="bilinear", align_corners=False
-            )
+            total += F.interpolate(apart, size=mask.shape[2:], mode="bilinear", align_corners=False)
         return float((total * mask).sum() / mask.sum())
 
     def _halved(self, x: Tensor) -> Tensor:
