@@ -28,7 +28,7 @@ from rethined_export.models.rethined.training.state import (
 from rethined_export.output import prepare
 
 EXAMPLES = """\
-  rethined-train models/weights/rethined-mobile.toml --output build/training
+  rethined-train models/weights/rethined-mobile-procedural.toml --output build/training
   rethined-train settings.toml --photos ~/photos --output build/training
   rethined-train settings.toml --photos ~/photos --output build/training --minutes 30
   rethined-train settings.toml --output build/training --resume

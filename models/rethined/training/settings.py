@@ -95,6 +95,9 @@ class Settings:
         precision: of the convolutions; the weights and the loss are fp32.
         average: what a step leaves of the running mean of weights that is shipped in place of the
             last ones; 0 ships the last.
+        sharpened: attention scores are multiplied by this in the weights that a run gives. One key
+            is then nearer to all of the attention; which is strongest stays, so a network with
+            k = 1 fills as before, to the bit where this is a power of four.
     """
 
     stages: tuple[Stage, ...]
@@ -109,6 +112,7 @@ class Settings:
     photos: tuple[Photographs, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
     average: float = 0.0
+    sharpened: float = 1.0
 
     @property
     def config(self) -> RethinedConfig:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -144,9 +145,17 @@ def described(settings: Settings, images: str) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in fields.items()} | {"trained_on": images}
 
 
-def save_weights(path: Path, model: Rethined) -> None:
-    """Re-parameterise the model, in place, and write its weights in half precision."""
+def save_weights(path: Path, model: Rethined, sharpened: float) -> None:
+    """Re-parameterise the model, in place, and write its weights in half precision.
+
+    Args:
+        sharpened: what attention scores are multiplied by.
+    """
     reparameterise(model)
+    head = model.generator.multihead_attention
+    head.w_qs.weight.data.mul_(sharpened)
+    if model.config.position:  # both tokens of a score carry it
+        head.position.mul_(math.sqrt(sharpened))
     tensors = {
         name: tensor.half()
         for name, tensor in model.state_dict().items()
