@@ -97,7 +97,7 @@ class Settings:
             last ones; 0 ships the last.
         sharpened: attention scores are multiplied by this in the weights that a run gives. One key
             is then nearer to all of the attention; which is strongest stays, so a network with
-            k = 1 fills as before, to the bit where this is a power of four.
+            k = 1 fills as before, but for the rounding of the weights.
     """
 
     stages: tuple[Stage, ...]
