@@ -99,7 +99,7 @@ def _about(profile: Profile, results: Sequence[Result]) -> str:
     where = {"host": "wall times of this machine", "on-device": "wall times of the device",
              "emulated": "an emulator's instruction counts, no times"}  # fmt: skip
     said = [f"Provenance: {where[results[0].provenance]}."]
-    if profile.kind == "browser":
+    if profile.kind in ("browser", "webgpu"):
         said.append("They are of the browser on it.")
     if results[0].provenance == "emulated" and (instead := stand_in(profile)):
         said.append(f"Run by {instead}.")

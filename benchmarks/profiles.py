@@ -9,7 +9,7 @@ from rethined_export.converters import TARGETS
 from rethined_export.errors import UserError
 
 SHIPPED = Path(__file__).parent / "devices"
-KINDS = ("host", "arm64-emulator", "browser", "adb", "apple")
+KINDS = ("host", "arm64-emulator", "browser", "webgpu", "adb", "apple")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from rethined_export.jobs.memory import high_water_mark
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     "--headless",
-    "--disable-gpu",
     "--disable-quic",
     "--disable-sync",
     "--disable-breakpad",
@@ -24,6 +23,8 @@ _FLAGS = (
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing from outside
 )
+#: Its drivers can hang a machine without one; some are not trusted with WebGPU yet.
+_GPU = {False: "--disable-gpu", True: "--enable-unsafe-webgpu"}
 _END_S = 10.0
 
 
@@ -33,12 +34,12 @@ def executable() -> str | None:
 
 
 @contextmanager
-def chromium(address: str, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def chromium(address: str, folder: Path, gpu: bool = False) -> Iterator["subprocess.Popen[bytes]"]:
     """The browser on a page, with its profile and its log in a folder; ended on leaving.
 
-    The browser must be there.
+    The browser must be there. Without ``gpu`` it uses none.
     """
-    command = [str(executable()), *_FLAGS, f"--user-data-dir={folder / 'profile'}"]
+    command = [str(executable()), *_FLAGS, _GPU[gpu], f"--user-data-dir={folder / 'profile'}"]
     if os.geteuid() == 0:
         command.append("--no-sandbox")  # Chromium does not sandbox what root runs
     with (folder / "log").open("wb") as log:

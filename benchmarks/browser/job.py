@@ -23,6 +23,7 @@ def measure_in_browser(
     artifact: str,
     folder: str,
     threads: int,
+    accelerator: str,
     warm_up: int | None,
     runs: int | None,
 ) -> dict[str, Any]:
@@ -37,7 +38,12 @@ def measure_in_browser(
     content: dict[str, Path | bytes] = {"/programs/whole": path}
     for name, scene in scenes.items():
         content |= {f"/{name}/photo": scene.photo.tobytes(), f"/{name}/hole": scene.hole.tobytes()}
-    work = {"target": target, "threads": threads, "shapes": {"whole": _shapes(place)}}
+    work = {
+        "target": target,
+        "threads": threads,
+        "accelerator": accelerator,
+        "shapes": {"whole": _shapes(place)},
+    }
 
     def difference(tab: Tab) -> float:
         return tab.difference(photo, own, target)
@@ -53,6 +59,7 @@ def measure_apart_in_browser(
     target: str,
     folder: str,
     threads: int,
+    accelerator: str,
     warm_up: int | None,
     runs: int | None,
 ) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def measure_apart_in_browser(
     work = {
         "target": target,
         "threads": threads,
+        "accelerator": accelerator,
         "shapes": {name: _shapes(place / name) for name in told["parts"]},
         "settings": {**told["page_settings"], "nhwc": target == "tflite"},
     }
@@ -106,6 +114,7 @@ def _timed(
             **times,
             "load": tab.load,
             "agent": tab.agent,
+            "adapter": tab.adapter,
             "difference": difference(tab),
             "peak_rss_bytes": tab.peak_rss_bytes(),  # the page's, not this process's
         }

@@ -17,16 +17,21 @@ FILES = (
     "onnxruntime-web/dist/ort.wasm.min.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
+    "onnxruntime-web/dist/ort.webgpu.min.mjs",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.mjs",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.wasm",
     "@litertjs/core/dist/index.js",
     "@litertjs/core/wasm/litert_wasm_threaded_internal.js",
     "@litertjs/core/wasm/litert_wasm_threaded_internal.wasm",
+    "@litertjs/core/wasm/litert_wasm_jspi_internal.js",
+    "@litertjs/core/wasm/litert_wasm_jspi_internal.wasm",
     "@litertjs/wasm-utils/dist/index.js",
 )
 
 
 def location() -> Path:
-    """Where the packages lie, or would: one folder for each set of versions."""
-    return cache() / ("browser-" + "-".join(VERSIONS.values()))
+    """Where the packages lie, or would: one folder for each set of versions and files."""
+    return cache() / "-".join(("browser", *VERSIONS.values(), str(len(FILES))))
 
 
 def missing() -> str:

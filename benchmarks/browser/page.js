@@ -46,11 +46,12 @@ async function main() {
   // An answer without end: that it breaks off tells the server of this page's.
   fetch("/alive").then((answer) => answer.text());
   if (!crossOriginIsolated) throw new Error("the page is not isolated, so threads are not allowed");
-  const { target, shapes, threads, settings } = await (await fetch("/job")).json();
+  const { target, accelerator, shapes, threads, settings } = await (await fetch("/job")).json();
+  const adapter = accelerator === "webgpu" ? await gpu() : "";
   const begun = milliseconds();
   const programs = {};
   for (const name of Object.keys(shapes)) {
-    programs[name] = await runtimes[target](await bytes(`/programs/${name}`), threads);
+    programs[name] = await runtimes[target](await bytes(`/programs/${name}`), accelerator, threads);
   }
   const filling = settings
     ? await paired(programs, shapes, settings)
@@ -64,7 +65,7 @@ async function main() {
     const pixels = floats ? new Float32Array(photo.buffer) : photo;
     scenes[name] = { photo: pixels, hole: await bytes(`/${name}/hole`) };
   }
-  let scene = await turn(JSON.stringify({ load, agent: navigator.userAgent }));
+  let scene = await turn(JSON.stringify({ load, agent: navigator.userAgent, adapter }));
   for (;;) {
     const { parts, answer } = await filling(scenes[scene]);
     scene = await turn(scene === "noise" ? JSON.stringify(parts) : answer);
@@ -80,8 +81,19 @@ async function paired(programs, shapes, settings) {
   };
 }
 
+// What the browser calls its GPU; a stand-in that computes on the CPU is said to be one.
+async function gpu() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) throw new Lacking("the browser has no WebGPU adapter");
+  const { vendor, architecture, isFallbackAdapter } = adapter.info;
+  return [vendor, architecture, isFallbackAdapter ? "in software" : ""].filter(Boolean).join(" ");
+}
+
+class Lacking extends Error {}
+
 function failed(error) {
-  fetch("/failed", { method: "POST", body: String(error?.message ?? error) });
+  const where = error instanceof Lacking ? "/lacking" : "/failed";
+  fetch(where, { method: "POST", body: String(error?.message ?? error) });
 }
 
 addEventListener("error", (event) => failed(event.error ?? event.message)); // as of a thread

@@ -1,12 +1,12 @@
-// Each loads a program from its bytes and gives a function of its inputs, by name with data and
-// dims in the program's own layouts, to its outputs' data by name. What such a call copies in and
-// out counts as inference, as it does on other devices.
+// Each loads a program from its bytes for an accelerator, "wasm" or "webgpu", and gives a function of
+// its inputs, by name with data and dims in the program's own layouts, to its outputs' data by name.
+// What such a call copies in and out counts as inference, as it does on other devices.
 
-export async function onnx(bytes, threads) {
-  const ort = await import("onnxruntime-web");
+export async function onnx(bytes, accelerator, threads) {
+  const ort = await import(accelerator === "webgpu" ? "onnxruntime-web/webgpu" : "onnxruntime-web");
   ort.env.wasm.wasmPaths = "/packages/onnxruntime-web/dist/";
   ort.env.wasm.numThreads = threads;
-  const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+  const session = await ort.InferenceSession.create(bytes, { executionProviders: [accelerator] });
   return async (inputs) => {
     const tensors = mapped(inputs, ({ data, dims }) => new ort.Tensor(data, dims));
     return mapped(await session.run(tensors), (tensor) => tensor.data);
@@ -15,18 +15,20 @@ export async function onnx(bytes, threads) {
 
 let started; // LiteRT is loaded once, however many programs there are
 
-export async function tflite(bytes, threads) {
+export async function tflite(bytes, accelerator, threads) {
   const { loadAndCompile, loadLiteRt, Tensor } = await import("@litertjs/core");
-  started ??= loadLiteRt("/packages/@litertjs/core/wasm/", { threads: true });
+  const gpu = accelerator === "webgpu";
+  // What a GPU does not take runs in WebAssembly meanwhile, which only the build for JSPI can do.
+  started ??= loadLiteRt("/packages/@litertjs/core/wasm/", gpu ? { jspi: true } : { threads: true });
   await started;
-  const model = await loadAndCompile(bytes, {
-    accelerator: "wasm",
-    cpuOptions: { numThreads: threads },
-  });
+  const cpuOptions = gpu ? undefined : { numThreads: threads };
+  const model = await loadAndCompile(bytes, { accelerator, cpuOptions });
+  if (model.options.accelerator !== accelerator) throw new Error("LiteRT.js runs none of it on WebGPU");
   return async (inputs) => {
     const tensors = mapped(inputs, ({ data, dims }) => new Tensor(data, dims));
     const outputs = await model.run(tensors);
-    const made = mapped(outputs, (tensor) => tensor.toTypedArray());
+    const made = {};
+    for (const [name, tensor] of Object.entries(outputs)) made[name] = await tensor.data();
     for (const tensor of [...Object.values(tensors), ...Object.values(outputs)]) {
       tensor.delete(); // they lie outside what the browser collects
     }

@@ -8,9 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["turn", "failed", "gone"]
+Kind = Literal["turn", "failed", "lacking", "gone"]
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript",
           ".wasm": "application/wasm"}  # fmt: skip
+#: What the page posts, by where it does.
+_KINDS: dict[str, Kind] = {"/turn": "turn", "/lacking": "lacking"}
 #: Without isolation from other pages a browser gives no page threads, nor a fine clock.
 _ISOLATION = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -24,7 +26,8 @@ class Site(ThreadingHTTPServer):
     Attributes:
         content: files and bytes by path.
         wanted: names of the scenes that the page shall fill.
-        answers: what came of the last one, why the page failed, or that it is gone.
+        answers: what came of the last one, why the page failed, what the browser lacks, or that the
+            page is gone.
     """
 
     daemon_threads = True
@@ -71,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.answers.put(("turn" if self.path == "/turn" else "failed", body))
+        self.server.answers.put((_KINDS.get(self.path, "failed"), body))
         if self.path == "/turn":
             self._reply(self.server.wanted.get().encode(), "text/plain")
 

@@ -30,6 +30,7 @@ class Tab:
     Attributes:
         load: milliseconds to fetch the artifact and make it and its runtime ready.
         agent: what the browser calls itself.
+        adapter: what the browser calls the GPU that the programs run on; empty: they run on none.
     """
 
     def __init__(self, site: Site, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -37,6 +38,7 @@ class Tab:
         told = json.loads(self._answer())
         self.load: float = told["load"]
         self.agent: str = told["agent"]
+        self.adapter: str = told["adapter"]
 
     def time(self) -> Parts:
         """Fill the noise once."""
@@ -93,6 +95,8 @@ class Tab:
                 raise UnavailableError(f"the browser ended with {code}: {said[:300]}") from None
             if kind == "gone":
                 raise UnavailableError("the browser, or its page, died in the middle")
+            if kind == "lacking":
+                raise UnavailableError(body.decode(errors="replace")[:300])
             if kind == "failed":
                 said = body.decode(errors="replace")
                 raise ArtifactError(f"it does not run in the browser: {said[:300]}")
@@ -106,18 +110,21 @@ def opened(
     """A page with an artifact, or with several programs.
 
     Args:
-        job: ``target``, ``threads``, ``shapes`` of the inputs of each program and, for several,
-            the caller's ``settings``.
+        job: ``target``, ``threads``, ``accelerator``, ``shapes`` of the inputs of each program and,
+            for several, the caller's ``settings``.
         content: by path, ``/programs/NAME`` and of the scenes ``noise``, to time, and ``photo``, to
             compare, ``/NAME/photo`` and ``/NAME/hole``.
         folder: empty; the browser's files go there.
 
     Raises:
         ArtifactError: the runtime cannot load or run it.
-        UnavailableError: the browser does not start, or dies.
+        UnavailableError: the browser does not start, lacks what the job asks for, or dies.
     """
     page: dict[str, Path | bytes] = {f"/{name}": _HERE / name for name in _SCRIPTS}
     page |= {"/": _HERE / "page.html", "/job": json.dumps(job).encode()}
     page |= {f"/packages/{name}": packages.location() / name for name in packages.FILES}
-    with served({**page, **content}) as site, chromium(site.address, folder) as process:
+    with (
+        served({**page, **content}) as site,
+        chromium(site.address, folder, gpu=job["accelerator"] == "webgpu") as process,
+    ):
         yield Tab(site, process, folder / "log")

@@ -4,7 +4,7 @@ from rethined_export.benchmarks.profiles import Profile
 from rethined_export.benchmarks.runners.adb import AdbRunner
 from rethined_export.benchmarks.runners.apple import AppleRunner
 from rethined_export.benchmarks.runners.arm64 import Arm64Runner
-from rethined_export.benchmarks.runners.browser import BrowserRunner
+from rethined_export.benchmarks.runners.browser import BrowserRunner, WebGpuRunner
 from rethined_export.benchmarks.runners.host import HostRunner
 from rethined_export.benchmarks.runners.types import Runner
 
@@ -15,6 +15,7 @@ _RUNNERS: dict[str, type[Runner]] = {
     "adb": AdbRunner,
     "apple": AppleRunner,
     "browser": BrowserRunner,
+    "webgpu": WebGpuRunner,
 }
 #: Where the device itself cannot be reached: what runs in its place, and what to call that.
 _STAND_INS: dict[str, tuple[type[Runner], str]] = {"adb": (Arm64Runner, "the arm64 emulator")}

@@ -27,6 +27,8 @@ class BrowserRunner(Stateless):
     """Runs artifacts one after the other, each in a fresh browser."""
 
     provenance: Provenance = "host"
+    #: As the runtimes call it.
+    accelerator = "wasm"
 
     @staticmethod
     def unreachable(_profile: Profile) -> str:
@@ -47,6 +49,7 @@ class BrowserRunner(Stateless):
             work = {
                 "folder": folder,
                 "threads": plan.threads,
+                "accelerator": self.accelerator,
                 "warm_up": plan.warm_up,
                 "runs": plan.runs,
             }
@@ -58,9 +61,17 @@ class BrowserRunner(Stateless):
                 told = run_job(measure_in_browser, work, tell, time_limit_s=_TIME_LIMIT_S)
         name, package = _RUNTIMES[target_of(artifact)]
         runtime = f"{name} {packages.VERSIONS[package]} in {_browser(told['agent'])}"
+        if told["adapter"]:
+            runtime += f" on WebGPU ({told['adapter']})"
         if "parts" in apart:
             runtime += ", librethined"
         return Measured.of(told, runtime, told["difference"])
+
+
+class WebGpuRunner(BrowserRunner):
+    """The same on the GPU that the browser has, or on what it has in a GPU's place."""
+
+    accelerator = "webgpu"
 
 
 def _browser(agent: str) -> str:

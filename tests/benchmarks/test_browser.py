@@ -14,7 +14,7 @@ from rethined_export.benchmarks import bench
 from rethined_export.benchmarks.bench import Result
 from rethined_export.benchmarks.browser import chromium, packages
 from rethined_export.benchmarks.browser.server import served
-from rethined_export.benchmarks.browser.tab import Tab
+from rethined_export.benchmarks.browser.tab import Tab, opened
 from rethined_export.benchmarks.runners import browser
 from rethined_export.benchmarks.runners.types import Counted
 from rethined_export.benchmarks.sample import Scene, sample
@@ -180,6 +180,24 @@ def test_a_pair_in_a_page(
     after_sampling(monkeypatch, one_value_off)
     assert main([str(low), *QUICK]) == 3
     assert "its output differs by 1.0e-03" in capsys.readouterr().err
+
+
+def test_a_pair_on_webgpu(runtimes: Path, scratch: Path, tmp_path: Path, capsys: Capture) -> None:
+    """On the GPU that is there, or on the browser's stand-in."""
+    low = tiny_pair(tmp_path)
+    options = [str(low), *QUICK, "--device", "chromium-webgpu", "--budget-ms", "60000"]
+    assert main([*options, "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert " on WebGPU (" in result["runtime"]
+    assert result["difference_from_host"] <= 1e-5
+
+
+def test_no_webgpu(runtimes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(chromium._GPU, True, "--disable-gpu")
+    work = {"target": "onnx", "accelerator": "webgpu", "threads": 1, "shapes": {}}
+    lacking = pytest.raises(UnavailableError, match="the browser has no WebGPU adapter")
+    with lacking, opened(work, {}, tmp_path):
+        pytest.fail("it has one")
 
 
 def test_half_of_a_pair(runtimes: Path, tmp_path: Path, capsys: Capture) -> None:
