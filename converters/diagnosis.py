@@ -54,7 +54,7 @@ def diagnose(program: Program, target: str) -> str:
     for node in exported.graph.nodes:
         for pitfall in known:
             if _is(node, pitfall):
-                line = f"{pitfall.operator} {pitfall.does} by {target}{_place(node)}; use "
+                line = f"{pitfall.operator} {pitfall.does} by {target}{place_of(node)}; use "
                 found.append(line + pitfall.instead)
     unique = list(dict.fromkeys(found))
     rest = f" (and {len(unique) - _MOST} more)" if len(unique) > _MOST else ""
@@ -98,8 +98,11 @@ _CONDITIONS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _place(node: Any) -> str:
-    """Where a node comes from, in the user's code and not in torch's: file, line and text."""
+def place_of(node: Any) -> str:
+    """Where a node comes from, in the user's code and not in torch's: ``at file, line (text)``.
+
+    Empty where torch does not say; else it begins with a space.
+    """
     lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
     frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
     own = [i for i in frames if _TORCH not in lines[i]]

@@ -53,17 +53,23 @@ def _drop_traces(model: Any) -> None:
     del graph.metadata_props[:]
 
 
+def session_options(threads: int) -> Any:
+    """Options of a session with threads of its own."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Between runs its threads would spin, and hold the cores of who goes on with the output.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    return options
+
+
 class _Session:
     """An ONNX Runtime session on the CPU."""
 
     name = "ONNX Runtime"
 
     def __init__(self, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Between runs its threads would spin, and hold the cores of who goes on with the output.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3
+        options = session_options(threads)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from rethined_export.cli.export import main as export
 from rethined_export.models.rethined import preset_config, untrained
 from rethined_export.models.weights import shipped
+from tests.here import jobs_here
 
 #: Fixtures that convert a network; tests that ask for one take minutes, and `make quick` none.
 CONVERTING = {
     "onnx_512", "tflite_512", "made", "exported", "exported_top4", "judge", "artifact", "emulated",
+    "small_exports", "small_onnx",
 }  # fmt: skip
 
 
@@ -69,6 +71,30 @@ def tflite_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert export(options) == 0
     (artifact,) = folder.glob("*.tflite")
     return artifact
+
+
+@pytest.fixture(scope="session")
+def small_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small network of ``tests/small_net.py`` in all targets, with manifests."""
+    return export_small_net(tmp_path_factory.mktemp("small_exports"))
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in ONNX alone, which takes a third of the time."""
+    folder = export_small_net(tmp_path_factory.mktemp("small_onnx"), "--target", "onnx")
+    [artifact] = folder.glob("*.onnx")
+    return artifact
+
+
+def export_small_net(folder: Path, *options: str) -> Path:
+    """Write its artifacts, not compared, to a folder."""
+    module = Path(__file__).with_name("small_net.py")
+    inputs = ["--input", "image=1x3x32x32", "--input", "mask=1x1x32x32"]
+    where = ["--no-verify", "--output", str(folder)]
+    with jobs_here():
+        assert export(["--module", f"{module}:build", *inputs, *where, *options]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "rethined_export"
 FLOORS = (
     ("cli", "demo"),
     ("benchmarks",),
-    ("quality", "lint"),
+    ("quality", "bisect", "ranges"),
+    ("tracing",),
+    ("lint",),
     ("export", "inpaint"),
     ("deployed",),
     ("artifacts",),

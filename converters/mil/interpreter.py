@@ -1,7 +1,7 @@
 """Runs a saved ML Program operator by operator."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ _NUMPY: dict[str, type[np.generic]] = {
     "uint16": np.uint16,
     "bool": np.bool_,
 }
+#: Told a value's name and what it holds.
+Watch = Callable[[str, npt.NDArray[Any]], None]
 
 
 class MLProgram:
@@ -59,8 +61,24 @@ class MLProgram:
         """Operators by type, constants left out."""
         return Counter(step.kind for step in self._listing.steps)
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def constants(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Names and values of what operators read that is stored in the package, texts left out.
+
+        Values are as :func:`~rethined_export.converters.mil.reading.to_tensor` holds them.
+        """
+        for slot, name in self._listing.named.items():
+            value = self._listing.constants[slot]
+            if isinstance(value, Tensor):
+                yield name, value.numpy()
+
+    def run(
+        self, inputs: Mapping[str, npt.NDArray[Any]], watch: Watch | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Execute the program.
+
+        Args:
+            watch: told the name and the values of every operator's results, as the interpreter
+                holds them: floats in float32.
 
         Returns:
             The outputs by name, in their declared types.
@@ -80,7 +98,7 @@ class MLProgram:
             values[slot] = _settle(to_tensor(given), declared, "input")
         with torch.inference_mode():
             for step in self._listing.steps:
-                self._execute(step, values)
+                self._execute(step, values, watch)
         results = {}
         for name, (slot, declared) in self._listing.outputs.items():
             value = self._resolve(slot, values)
@@ -88,7 +106,7 @@ class MLProgram:
             results[name] = value.numpy().astype(_NUMPY[declared.dtype])
         return results
 
-    def _execute(self, step: Step, values: dict[Slot, Tensor]) -> None:
+    def _execute(self, step: Step, values: dict[Slot, Tensor], watch: Watch | None) -> None:
         """Run one operator, then drop the values that nobody reads any more."""
         arguments = {key: self._resolve(slots, values) for key, slots in step.arguments.items()}
         call = Call(step.kind, step.name, arguments)
@@ -106,6 +124,8 @@ class MLProgram:
             raise ArtifactError(f"{label}: {len(tensors)} outputs, {len(step.results)} declared")
         for tensor, (slot, declared) in zip(tensors, step.results, strict=True):
             values[slot] = _settle(tensor, declared, label)
+            if watch is not None:
+                watch(declared.name, values[slot].numpy())
         for slot in step.expired:
             del values[slot]
 

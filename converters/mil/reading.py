@@ -41,11 +41,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Listing:
-    """A program without control flow, in order of execution."""
+    """A program without control flow, in order of execution; ``named``: the names of constants."""
 
     inputs: tuple[tuple[Slot, Declared], ...]
     outputs: dict[str, tuple[Slot, Declared]]
     constants: dict[Slot, Tensor | str]
+    named: dict[Slot, str]
     steps: tuple[Step, ...]
 
 
@@ -120,6 +121,7 @@ class _Lister:
         }
         self._slots: dict[int, Slot] = {}
         self._constants: dict[Slot, Tensor | str] = {}
+        self._named: dict[Slot, str] = {}
 
     def listing(self) -> Listing:
         inputs = tuple(
@@ -135,7 +137,7 @@ class _Lister:
             raise ArtifactError(f"the model describes outputs {named}, returns {list(outputs)}")
         steps = self._steps({slot for slot, _ in outputs.values()})
         outputs = {name: outputs[name] for name in named}
-        return Listing(inputs, outputs, self._constants, steps)
+        return Listing(inputs, outputs, self._constants, self._named, steps)
 
     def _steps(self, kept: set[Slot]) -> tuple[Step, ...]:
         """Operators last to first, so that the first reader met of a slot is its last."""
@@ -191,6 +193,7 @@ class _Lister:
                 else producer.materialized_val_inference()
             )
             self._constants[slot] = value if isinstance(value, str) else to_tensor(value)
+            self._named[slot] = variable.name
         return slot
 
     def _slot(self, variable: Any) -> Slot:

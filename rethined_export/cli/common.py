@@ -276,6 +276,16 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         out.print("  ".join(cells).rstrip())
 
 
+#: Letters of an operator's name that are shown at most.
+_NAME = 40
+
+
+def shortened(name: str) -> str:
+    """The end of an operator's name, which tells most: TFLite's list all modules it lies in."""
+    last = name.rstrip(";").rsplit("/", 1)[-1]
+    return last if len(last) <= _NAME else f"…{last[-_NAME:]}"
+
+
 def check_threads(threads: int, cores: int) -> None:
     """Refuse more threads than a machine bears.
 

@@ -93,6 +93,7 @@ def _operator(operation: Any, values: dict[str, Value]) -> Operator:
         attributes,
         _multiply_adds(operation.type, parameters, written, attributes),
         nested=bool(operation.blocks),
+        roles=tuple(key for key, given in parameters.items() for _ in given),
     )
 
 

@@ -42,6 +42,7 @@ class Operator:
         multiply_adds: of convolutions and matrix products, 0 for others; None where it cannot be
             told.
         nested: it holds graphs of its own (conditions, loops), which are not looked into.
+        roles: what each input is to it, where the format names them (ML Programs); else empty.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Operator:
     attributes: dict[str, Any] = field(default_factory=dict)
     multiply_adds: int | None = 0
     nested: bool = False
+    roles: tuple[str, ...] = ()
 
     @property
     def given(self) -> tuple[Value, ...]:

@@ -22,6 +22,8 @@ Pixels = npt.NDArray[np.unsignedinteger[Any]]
 Bools = npt.NDArray[np.bool_]
 _T = TypeVar("_T", bound=np.generic)
 
+#: Endings of the photos that are looked for in a folder.
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 #: Bundled photos and the share of the image their masks cover.
 DEFAULT_SCENES = (("astronaut", 0.05), ("coffee", 0.15), ("rocket", 0.30), ("hubble", 0.50))
 
@@ -61,12 +63,41 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
         bears: whether an artifact can fill a hole ``[H, W]``; covers shrink until it can.
     """
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
-        pixels = read_photo(photo_path(name)).pixels
+        yield _under_strokes(photo_path(name), window, cover, seed, bears)
+
+
+def folder_scenes(
+    folder: Path, window: Window, bears: Callable[[Bools], bool] = _any_hole
+) -> Iterator[Scene]:
+    """Every photo of a folder, in order of their names, under free-form masks like the bundled.
+
+    Raises:
+        UserError: no folder, no photo in it, or all of them are of one colour each.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder of photos")
+    photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not photos:
+        raise UserError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+    varied = False
+    for seed, photo in enumerate(photos):
+        cover = DEFAULT_SCENES[seed % len(DEFAULT_SCENES)][1]
+        scene = _under_strokes(photo, window, cover, seed, bears)
+        varied = varied or bool((scene.image.amax((2, 3)) > scene.image.amin((2, 3))).any())
+        yield scene
+    if not varied:
+        raise UserError(f"the photos of {folder} are of one colour each; give photographs")
+
+
+def _under_strokes(
+    photo: Path, window: Window, cover: float, seed: int, bears: Callable[[Bools], bool]
+) -> Scene:
+    pixels = read_photo(photo).pixels
+    mask = free_form_mask(window, cover, seed)
+    while not bears(mask):
+        cover *= 0.9
         mask = free_form_mask(window, cover, seed)
-        while not bears(mask):
-            cover *= 0.9
-            mask = free_form_mask(window, cover, seed)
-        yield Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
+    return Scene(photo.stem, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
 def user_scene(
