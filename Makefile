@@ -7,7 +7,7 @@ NATIVE := rethined_export/recipes/rethined/native
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo native emulator browser test quick test-slow check format bench-export \
-	bench-scaling bench-models bench-method bench-training bench-estimator bench-overhead lock clean
+	bench-scaling bench-models bench-precision bench-method bench-training bench-estimator bench-overhead lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench-export: $(READY) ## conversion cost, file size, gather against dense: benc
 
 bench-scaling: $(READY) ## time and memory against image and hole: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.scaling
+
+bench-precision: $(READY) ## what each precision costs, saves and gains: benchmarks/results/
+	$(BIN)/python -m rethined_export.benchmarks.precision
 
 bench-models: $(READY) ## every model in every target, against a plain export: benchmarks/results/
 	$(BIN)/python -m rethined_export.benchmarks.models

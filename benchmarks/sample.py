@@ -92,6 +92,10 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     spec = embedded_spec(path)
     if len(spec.parts) > 1:
         return _parts(path, Path(folder))
+    if spec.integer_io:
+        raise UserError(
+            f"{path} takes int8 images and devices are given floats; export without --integer-io"
+        )
     if spec.options.io != "plain":
         raise UserError(f"{path} takes its network's own inputs; devices run --io plain")
     scene = next(spec.recipe.scenes(spec.options, None, None))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from rethined_export.converters.reducing.types import EXACT, METHODS, ReducerModule
 from rethined_export.converters.types import ArtifactError, Converter
 
 
@@ -19,21 +20,54 @@ class Target:
         suffix: of its artifacts.
         module: implements :class:`Converter`.
         packages: distributions whose versions the manifest records.
+        precisions: that its artifacts may have. methods: of calibration.
+        reducing: implements :class:`~rethined_export.converters.reducing.types.ReducerModule`.
+        reducing_packages: distributions that reduced the artifact.
     """
 
     name: str
     suffix: str
     module: str
     packages: tuple[str, ...]
+    precisions: tuple[str, ...]
+    methods: tuple[str, ...]
+    reducing: str
+    reducing_packages: tuple[str, ...] = ()
 
 
 _HERE = "rethined_export.converters"
+_COMMON = (EXACT, "fp16", "int8", "int8-weights", "mixed")
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnx", ".onnx", f"{_HERE}.onnx", ("onnx", "onnxruntime", "onnxscript", "onnxsim")),
-        Target("tflite", ".tflite", f"{_HERE}.tflite", ("litert-torch", "ai-edge-litert")),
-        Target("coreml", ".mlpackage", f"{_HERE}.coreml", ("coremltools",)),
+        Target(
+            "onnx",
+            ".onnx",
+            f"{_HERE}.onnx",
+            ("onnx", "onnxruntime", "onnxscript", "onnxsim"),
+            (*_COMMON, "int8-dynamic"),
+            METHODS,
+            f"{_HERE}.reducing.onnx",
+        ),
+        Target(
+            "tflite",
+            ".tflite",
+            f"{_HERE}.tflite",
+            ("litert-torch", "ai-edge-litert"),
+            (*_COMMON, "int8-dynamic"),
+            METHODS[:1],
+            f"{_HERE}.reducing.tflite",
+            ("ai-edge-quantizer",),
+        ),
+        Target(
+            "coreml",
+            ".mlpackage",
+            f"{_HERE}.coreml",
+            ("coremltools",),
+            (*_COMMON, "palette6", "palette4"),
+            METHODS[:1],
+            f"{_HERE}.reducing.coreml",
+        ),
     )
 }
 
@@ -50,6 +84,16 @@ def converter(target: str) -> Converter:
     """
     with installed(target):
         return cast(Converter, importlib.import_module(TARGETS[target].module))
+
+
+def reducers(target: str) -> ReducerModule:
+    """What turns a target's artifacts in fp32 into ones of less precision.
+
+    Raises:
+        MissingConverterError: its packages cannot be imported.
+    """
+    with installed(target):
+        return cast(ReducerModule, importlib.import_module(TARGETS[target].reducing))
 
 
 @contextmanager

@@ -45,6 +45,11 @@ def convert(program: Program, path: Path) -> None:
             fields[info.name] = f"[{shape}] {info.layout}: {info.meaning}"
     for key, value in sorted(program.metadata.items()):
         model.user_defined_metadata[key] = value
+    save(model, path)
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a package; equal input gives equal bytes."""
     model.save(str(path))
     _fix_identifiers(path)
 

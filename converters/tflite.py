@@ -50,7 +50,12 @@ def convert(program: Program, path: Path) -> None:
 
 
 def _parse(data: bytes) -> Any:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # it lies behind the flatbuffer, as quantisers leave it
+            place = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.data, buffer.offset, buffer.size = place, 0, 0
+    return model
 
 
 def pack(model: Any) -> bytes:
@@ -153,8 +158,30 @@ def boundary(path: Path) -> tuple[list[str], list[str]]:
     return names(graph.inputs), names(graph.outputs)
 
 
+def _to_integers(value: Array, details: dict[str, Any]) -> Array:
+    """Floats as a tensor wants them that holds int8; others as they are."""
+    scale, zero = details["quantization"]
+    if not scale:
+        return value
+    levels = np.rint(np.asarray(value, np.float32) / np.float32(scale)) + zero
+    limits = np.iinfo(details["dtype"])
+    made: Array = np.clip(levels, limits.min, limits.max).astype(details["dtype"])
+    return made
+
+
+def _to_floats(value: Array, details: dict[str, Any]) -> Array:
+    """What a tensor stands for that holds int8; others as they are."""
+    scale, zero = details["quantization"]
+    if not scale:
+        return value
+    return (np.asarray(value, np.float32) - np.float32(zero)) * np.float32(scale)
+
+
 class _Interpreter:
-    """A LiteRT interpreter on the CPU; transposes to and from its NHWC images."""
+    """A LiteRT interpreter on the CPU; transposes to and from its NHWC images.
+
+    Callers give and get floats also where the artifact holds int8.
+    """
 
     name = "LiteRT"
 
@@ -175,11 +202,15 @@ class _Interpreter:
             for name, value in inputs.items():
                 if name in self._images:
                     value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
-                self._interpreter.set_tensor(self._inputs[name]["index"], value)
+                given = self._inputs[name]
+                self._interpreter.set_tensor(given["index"], _to_integers(value, given))
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error
-        results = {n: self._interpreter.get_tensor(d["index"]) for n, d in self._outputs.items()}
+        results = {
+            n: _to_floats(self._interpreter.get_tensor(d["index"]), d)
+            for n, d in self._outputs.items()
+        }
         return {n: v.transpose(0, 3, 1, 2) if n in self._images else v for n, v in results.items()}
 
     def __enter__(self) -> "_Interpreter":

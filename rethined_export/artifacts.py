@@ -12,13 +12,15 @@ from typing import Any
 
 from rethined_export.converters import TARGETS
 from rethined_export.converters.files import package_files
+from rethined_export.converters.reducing.types import EXACT
 from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.jobs.parent import scratch_name
 from rethined_export.output import place_of, written
+from rethined_export.parity.gates import Gate
 from rethined_export.spec import ExportSpec, check_fields
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Manifest:
         notes: what cannot be told from it.
         inputs, outputs: as the artifact takes and gives them.
         rewrites: what replaces what in the graph.
+        calibrated: ``scenes`` and ``sha256`` of what activations were measured on.
+        kept: layers that a search left in floats.
+        accepted: the gate it was held to, where its user consented to less than its precision's.
     """
 
     spec: ExportSpec
@@ -46,6 +51,9 @@ class Manifest:
     operators: dict[str, int]
     versions: dict[str, str]
     parity: dict[str, Any] | None = None
+    calibrated: dict[str, Any] | None = None
+    kept: tuple[str, ...] = ()
+    accepted: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
     mask_polarity: str = "1 = hole, 0 = known"
 
@@ -102,7 +110,9 @@ def _parse(facts: dict[str, Any]) -> Manifest:
         side: tuple(_tensor(info, f"{side}.") for info in facts[side])
         for side in ("inputs", "outputs")
     }
-    lines = {name: tuple(facts[name]) for name in ("derived", "notes", "rewrites")}
+    lines = {name: tuple(facts[name]) for name in ("derived", "notes", "rewrites", "kept")}
+    if (accepted := facts["accepted"]) is not None:
+        check_fields(Gate, accepted, "accepted.")
     return Manifest(**{**facts, "spec": spec, **lines, **tensors})
 
 
@@ -200,9 +210,11 @@ def _with_modes_of(old: Path, new: Path) -> None:
         path.chmod(mode)
 
 
-def tool_versions(target: str) -> dict[str, str]:
+def tool_versions(target: str, precision: str = EXACT) -> dict[str, str]:
     """Versions of this tool and of what produced the artifact."""
-    names = ("rethined-export", "torch", "numpy", *TARGETS[target].packages)
+    made = TARGETS[target]
+    reducing = () if precision == EXACT else made.reducing_packages
+    names = ("rethined-export", "torch", "numpy", *made.packages, *reducing)
     return {name: _version(name) for name in names}
 
 

@@ -23,7 +23,9 @@ from rethined_export.artifacts import (
 from rethined_export.checkpoints import CheckpointError, combined, digest
 from rethined_export.converters import converter, installed
 from rethined_export.converters.diagnosis import diagnose
+from rethined_export.converters.reducing.types import EXACT
 from rethined_export.converters.types import (
+    CHANNELS_LAST,
     Converter,
     Program,
     Runner,
@@ -41,11 +43,15 @@ from rethined_export.jobs.parent import (
 )
 from rethined_export.jobs.registry import Report, job
 from rethined_export.output import place_of, prepare
+from rethined_export.parity.gates import GATES, Gate
 from rethined_export.parity.report import check_parity
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
+from rethined_export.reduction.reduce import reduce
 from rethined_export.spec import ExportSpec, load_reference
 
+#: How an image is held where it is int8.
+_AS_INTEGERS = ", as int8: value · 255 - 128"
 _LOCK = ".rethined-export.lock"
 #: The parity of ``--json`` where the gates were not run.
 NOT_RUN: dict[str, Any] = {
@@ -69,6 +75,8 @@ class ExportRequest:
         image, mask: photo to compare on instead of the bundled ones; both or neither.
         rule: how to read the mask. frame: which picture of its file the photo is.
         overwrite: replace artifacts that exist.
+        accept_quality: keep artifacts that miss the gate of their precision, and sign what they
+            were found to reach.
     """
 
     specs: tuple[ExportSpec, ...]
@@ -79,6 +87,7 @@ class ExportRequest:
     rule: MaskRule = AS_IT_SAYS
     frame: int = 1
     overwrite: bool = False
+    accept_quality: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,10 @@ class Exported:
             "operators": made and made.operators,
             "weights": made and made.weights,
             "derived": made and list(made.derived),
+            "precision": self.spec.precision,
+            "calibrated": made and made.calibrated,
+            "kept": made and list(made.kept),
+            "accepted": made and made.accepted,
             "parity": self.parity or NOT_RUN,
         }
 
@@ -232,13 +245,18 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
+        remove(_exact(scratch))
+
+
+def _exact(scratch: Path) -> Path:
+    """Where the artifact in fp32 lies that one of less precision is made from."""
+    return scratch.with_name(f"{scratch.stem}-{EXACT}{scratch.suffix}")
 
 
 def _convert_and_check(
     request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
 ) -> Exported:
-    arguments = {"spec": entry.spec.to_dict(), "path": str(scratch), "threads": worker_threads()}
-    made = run_job(convert, arguments, stage)
+    made = _make(entry.spec, scratch, stage)
     inputs, outputs = ([TensorInfo(**info) for info in made[side]] for side in ("takes", "gives"))
     manifest = Manifest(
         spec=entry.spec,
@@ -253,7 +271,9 @@ def _convert_and_check(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         operators=made["operators"],
-        versions=tool_versions(entry.spec.target),
+        versions=tool_versions(entry.spec.target, entry.spec.precision),
+        calibrated=made["calibrated"],
+        kept=tuple(made["kept"]),
     )
     entry = replace(
         entry,
@@ -273,15 +293,42 @@ def _convert_and_check(
         )
         manifest, entry = replace(manifest, parity=parity), replace(entry, parity=parity)
         if not parity["passed"]:
-            return replace(
-                entry,
-                failure=f"parity failed: {'; '.join(parity['failures'])}",
-                exit_code=ParityError.exit_code,
-            )
+            accepted = _consented(parity)
+            if not request.accept_quality or accepted is None:
+                return replace(entry, failure=missed(parity), exit_code=ParityError.exit_code)
+            manifest = replace(manifest, accepted=accepted)
     stage("writing")
     publish(scratch, manifest, entry.path)
     stage("done")
     return replace(entry, manifest=manifest)
+
+
+def missed(parity: dict[str, Any]) -> str:
+    """What a report missed, in one line, and how to consent where that can be done."""
+    consent = ""
+    if _consented(parity) is not None:
+        consent = "; export in a higher precision, or consent with --accept-quality"
+    return f"parity failed: {'; '.join(parity['failures'])}{consent}"
+
+
+def _consented(parity: dict[str, Any]) -> dict[str, float] | None:
+    """The gate that consent would hold an artifact to; None where none can be given."""
+    found: dict[str, float] | None = (parity.get("quality") or {}).get("accepting")
+    return found
+
+
+def _make(spec: ExportSpec, path: Path, stage: Callable[[str], None]) -> dict[str, Any]:
+    """Convert, and reduce where the precision asks for it; the facts of what was written."""
+    arguments = {"spec": spec.to_dict(), "threads": worker_threads()}
+    if spec.precision == EXACT:
+        made = run_job(convert, {**arguments, "path": str(path)}, stage)
+        return {**made, "calibrated": None, "kept": []}
+    exact = _exact(path)
+    made = run_job(convert, {**arguments, "path": str(exact)}, stage)
+    reduced = run_job(reduce, {**arguments, "source": str(exact), "path": str(path)}, stage)
+    remove(exact)
+    peak = max(made["peak_rss_bytes"], reduced["peak_rss_bytes"])
+    return {**made, **reduced, "peak_rss_bytes": peak}
 
 
 def compare(
@@ -318,6 +365,7 @@ def compare(
         "mask": None if mask is None else str(mask),
         "rule": asdict(rule),
         "frame": frame,
+        "accepted": manifest.accepted,
     }
     report = run_job(verify, arguments, stage)
     del report["peak_rss_bytes"]
@@ -383,13 +431,17 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
     embedded = replace(
-        made, options=made.options.embedded(), checkpoint=reference.weights, more_checkpoints=()
+        made,
+        options=made.options.embedded(),
+        checkpoint=reference.weights,
+        more_checkpoints=(),
+        calibration=made.calibration and made.calibration.embedded(),
     )
     metadata = {
         "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
         "rethined.weights_sha256": reference.sha256,
         "rethined.mask_polarity": "1 = hole, 0 = known",
-        "rethined.value_range": "image RGB in [0, 1]",
+        "rethined.value_range": f"image RGB in [0, 1]{_AS_INTEGERS if made.integer_io else ''}",
     }
     target = converter(made.target)
     report("converting")
@@ -401,7 +453,8 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     last = target.channels_last(Path(path))
 
     def stored(infos: Iterable[TensorInfo]) -> list[dict[str, Any]]:
-        return [asdict(info.channels_last() if info.name in last else info) for info in infos]
+        held = [info.channels_last() if info.name in last else info for info in infos]
+        return [asdict(_as_integers(info) if made.integer_io else info) for info in held]
 
     return {
         "seconds": seconds,
@@ -414,6 +467,13 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
         "takes": stored(program.takes),
         "gives": stored(program.gives),
     }
+
+
+def _as_integers(info: TensorInfo) -> TensorInfo:
+    """An image as an artifact with ``--integer-io`` takes or gives it."""
+    if info.layout != CHANNELS_LAST:
+        return info
+    return replace(info, dtype="int8", meaning=info.meaning + _AS_INTEGERS)
 
 
 def _convert(target: Converter, name: str, program: Program, path: Path) -> None:
@@ -443,6 +503,7 @@ def verify(
     mask: str | None,
     rule: dict[str, Any] | None = None,
     frame: int = 1,
+    accepted: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Run a saved artifact on photos and compare it with torch; returns the parity report.
 
@@ -475,5 +536,6 @@ def verify(
         }
         runs = recipe.caller(options, runners | {made.part: runtime})
         judge = recipe.judge(options, reference)
-        parity = check_parity(judge, runs, runtime.name, (announced(s) for s in scenes))
+        gate = Gate(**accepted) if accepted else GATES.get(made.precision)
+        parity = check_parity(judge, runs, runtime.name, (announced(s) for s in scenes), gate)
     return parity.to_dict()

@@ -9,13 +9,13 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from rethined_export.checkpoints import CheckpointError, describe
 from rethined_export.converters import TARGETS
+from rethined_export.converters.reducing.types import EXACT, PRECISIONS
 from rethined_export.errors import UserError
+from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.window import Window
 from rethined_export.recipes import RECIPES, recipe, recognisers
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.types import UNTRAINED, Recipe, Reference, Source
-
-PRECISION = "fp32"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class ExportSpec:
         more_checkpoints: files of further networks' weights, where a model has several.
         checkpoint_key: place of the weights in it; None where it can be told.
         untrained: a stand-in that does not inpaint, also where weights are shipped.
+        precision: of its numbers. integer_io: images go in and come out as int8.
+        calibration: what activations are measured on, where the precision needs it.
     """
 
     model: str
@@ -39,7 +41,9 @@ class ExportSpec:
     more_checkpoints: tuple[str, ...] = ()
     checkpoint_key: str | None = None
     untrained: bool = False
-    precision: str = PRECISION
+    precision: str = EXACT
+    integer_io: bool = False
+    calibration: Calibration | None = None
 
     @property
     def recipe(self) -> Recipe[Any]:
@@ -68,11 +72,12 @@ class ExportSpec:
         return {name: replace(self, part=name) for name in names}
 
     def stem(self) -> str:
-        """``<model>[-untrained][-<preset>]-<size>[-<form>]-<precision>``."""
+        """``<model>[-untrained][-<preset>]-<size>[-<form>]-<precision>[-integer-io]``."""
         options = self.options
         stand_in = UNTRAINED if self.recipe.trains and self.source is None else ""
         family, form = options.family(self.model), options.form(self.part)
-        pieces = (family, stand_in, options.preset_text, options.size_text, form, self.precision)
+        precision = f"{self.precision}-integer-io" if self.integer_io else self.precision
+        pieces = (family, stand_in, options.preset_text, options.size_text, form, precision)
         return "-".join(piece for piece in pieces if piece)
 
     def file_name(self) -> str:
@@ -99,11 +104,53 @@ class ExportSpec:
         options = kind(**{n: tuple(v) if isinstance(v, list) else v
                           for n, v in facts["options"].items()})  # fmt: skip
         options.check()
-        more = tuple(facts["more_checkpoints"])
-        spec = cls(**{**facts, "options": options, "more_checkpoints": more})
+        more, calibration = tuple(facts["more_checkpoints"]), facts["calibration"]
+        if calibration is not None:
+            check_fields(Calibration, calibration, "spec.calibration.")
+            calibration = Calibration(**calibration)
+        spec = cls(**{**facts, "options": options, "more_checkpoints": more,
+                      "calibration": calibration})  # fmt: skip
         if spec.part not in spec.parts:
             raise ValueError(f"spec.part {spec.part!r} is unknown")
+        spec.check_precision()
         return spec
+
+    def check_precision(self) -> None:
+        """Refuse what a target lacks, or what contradicts itself.
+
+        Raises:
+            UserError: saying what there is.
+        """
+        target = TARGETS[self.target]
+        if self.precision not in target.precisions:
+            raise UserError(
+                f"--precision {self.precision} is not for {self.target}; it has "
+                f"{', '.join(target.precisions)}"
+            )
+        calibrated = PRECISIONS[self.precision].calibrated
+        if self.calibration is not None and not calibrated:
+            raise UserError(
+                f"--precision {self.precision} measures no activations; leave --calibration out"
+            )
+        if self.calibration is not None and self.calibration.method not in target.methods:
+            raise UserError(
+                f"--calibration-method {self.calibration.method} is not for {self.target}; it has "
+                f"{', '.join(target.methods)}"
+            )
+        if self.integer_io:
+            self._check_integers(calibrated)
+
+    def _check_integers(self, calibrated: bool) -> None:
+        if self.target != "tflite" or not calibrated:
+            raise UserError(
+                f"--integer-io goes with --target tflite and --precision int8 or mixed, not with "
+                f"{self.target} and {self.precision}"
+            )
+        if not self.recipe.takes_integers(self.options):
+            raise UserError(
+                "--integer-io: what calls this program gives it floats (several programs, or the "
+                "network's own inputs); leave it out"
+            )
 
 
 def load_reference(spec: ExportSpec) -> Reference:

@@ -20,6 +20,7 @@ from rethined_export.models import (
     twostage,
 )
 from rethined_export.models.seeded import seed_weights
+from rethined_export.parity.gates import Gate
 from rethined_export.parity.report import check_parity
 from rethined_export.recipes import recipe
 from rethined_export.recipes.aot_gan.options import AotGanOptions
@@ -53,8 +54,14 @@ class Guest:
             converter(target).convert(program, paths[part])
         return paths
 
-    def failures(self, artifacts: Artifacts, scenes: int = 1) -> list[str]:
-        """Gates that artifacts miss on the last bundled photos, whose holes are the largest."""
+    def failures(
+        self, artifacts: Artifacts, scenes: int = 1, gate: Gate | None = None
+    ) -> list[str]:
+        """Gates that artifacts miss on the last bundled photos, whose holes are the largest.
+
+        Args:
+            gate: of their precision; None: fp32.
+        """
         chosen = recipe(self.name)
         judge = chosen.judge(self.options, Reference(self.model, "untrained", ""))
         photos = list(chosen.scenes(self.options, None, None))[-scenes:]
@@ -62,7 +69,7 @@ class Guest:
             part: converter(target_of(path)).load(path, 1) for part, path in artifacts.items()
         }
         caller = chosen.caller(self.options, runners)
-        return check_parity(judge, caller, "", photos).failures
+        return check_parity(judge, caller, "", photos, gate).failures
 
 
 def narrow_partial_conv() -> Guest:

@@ -158,7 +158,7 @@ def test_manifest_that_is_not_json(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "null", "{}", '{"schema_version": 1}', '"text"'])
 def test_manifest_of_another_schema(text: str, tmp_path: Path) -> None:
-    assert "is not a manifest of schema 2" in refused(signed(tmp_path, text))
+    assert "is not a manifest of schema 3" in refused(signed(tmp_path, text))
 
 
 FIELDS = sorted(asdict(manifest()).keys() - {"schema_version"})

@@ -14,7 +14,7 @@ FLOORS = (
     ("tracing",),
     ("lint",),
     ("export", "inpaint"),
-    ("deployed",),
+    ("deployed", "reduction"),
     ("artifacts",),
     ("spec",),
     ("jobs",),

@@ -7,6 +7,7 @@ from rethined_export.converters.mil import (  # noqa: F401
     elementwise,
     filters,
     layout,
+    quantised,
     resizing,
     selection,
 )

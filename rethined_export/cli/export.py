@@ -30,12 +30,14 @@ from rethined_export.cli.pictures import (
     mask_rule,
     scene_notes,
 )
+from rethined_export.converters.reducing.types import EXACT, METHODS, PRECISIONS
 from rethined_export.errors import UserError
 from rethined_export.names import choose
 from rethined_export.recipes import RECIPES, recipe, recognisers
 
 if TYPE_CHECKING:
     from rethined_export.export import Exported, ExportRequest
+    from rethined_export.photo.calibration import Calibration
     from rethined_export.recipes.types import Recipe
 
 _EXAMPLES = """\
@@ -75,6 +77,17 @@ def _parser(model: str) -> ArgumentParser:
         help="where in the file they lie, such as state_dict, if it is not plain")  # fmt: skip
     add("--show-checkpoint", action="store_true", help="list what the checkpoint holds, and end")
     add("--untrained", action="store_true", help="a seeded stand-in; it does not inpaint")
+    add("--precision", default=EXACT, metavar="NAME",
+        help=f"{', '.join(PRECISIONS)} (default {EXACT}); see docs/precision.md")  # fmt: skip
+    add("--calibration", type=Path, metavar="DIR",
+        help="photos to measure activations on; default: procedural images")  # fmt: skip
+    add("--calibration-masks", type=Path, metavar="DIR", help="their holes; default: strokes")
+    add("--calibration-method", metavar="NAME",
+        help=f"{', '.join(METHODS)} (default {METHODS[0]}; others for onnx only)")  # fmt: skip
+    add("--integer-io", action="store_true",
+        help="images go in and come out as int8 (tflite, int8 or mixed)")  # fmt: skip
+    add("--accept-quality", action="store_true",
+        help="keep what misses the gate of its precision; the manifest says so")  # fmt: skip
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
     add_scene_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")
@@ -169,6 +182,7 @@ def _request(options: Namespace) -> ExportRequest:
     from rethined_export.spec import ExportSpec, load_reference
 
     rule = mask_rule(options)
+    calibration = _calibration(options)
     targets = _targets(options.target or ["all"])
     chosen = recipe(options.model)
     own = chosen.options.read(options)
@@ -188,10 +202,15 @@ def _request(options: Namespace) -> ExportRequest:
             files[1:],
             options.checkpoint_key,
             options.untrained,
+            options.precision,
+            options.integer_io,
+            calibration,
         )
         for target in targets
         for part in chosen.parts(own)
     )
+    for spec in specs:
+        spec.check_precision()
     if files:
         reference = load_reference(specs[0])
         for line in reference.derived:
@@ -207,7 +226,33 @@ def _request(options: Namespace) -> ExportRequest:
         rule=rule,
         frame=frame(options),
         overwrite=options.overwrite,
+        accept_quality=options.accept_quality,
     )
+
+
+def _calibration(options: Namespace) -> Calibration | None:
+    """What activations are measured on, where the precision asks for it or the user does.
+
+    Raises:
+        UserError: an unknown precision or method, or nothing to measure on.
+    """
+    from rethined_export.photo.calibration import Calibration
+
+    precision = PRECISIONS[choose("--precision", options.precision, PRECISIONS)]
+    method = choose("--calibration-method", options.calibration_method or METHODS[0], METHODS)
+    if options.accept_quality and (options.no_verify or precision.name == EXACT):
+        other = "--no-verify" if options.no_verify else f"--precision {EXACT}"
+        raise UserError(f"--accept-quality and {other} contradict each other; drop one of them")
+    photos, masks = (
+        folder and str(folder.absolute())
+        for folder in (options.calibration, options.calibration_masks)
+    )
+    given = photos or masks or options.calibration_method
+    if not given and not precision.calibrated:
+        return None
+    made = Calibration(photos, masks, method)
+    made.check()
+    return made
 
 
 def _check_weights(options: Namespace, chosen: Recipe[Any], own: Any) -> None:
@@ -313,13 +358,21 @@ def _row(result: Exported, own: tuple[str, ...]) -> tuple[str, ...]:
     shown = _own(result)
     return (
         _name(result),
-        "verified" if parity is not None else "not verified",
+        _status(result),
         f"{manifest.bytes / 1e6:.2f} MB",
         f"{result.seconds:.1f} s",
         str(sum(manifest.operators.values())),
         *figures,
         *(shown.get(name, "not run" if parity is None else "-") for name in own),
     )
+
+
+def _status(result: Exported) -> str:
+    """Whether an artifact in place was compared with torch, and by which gate."""
+    if result.parity is None:
+        return "not verified"
+    accepted = result.manifest is not None and result.manifest.accepted is not None
+    return "below its gate, accepted" if accepted else "verified"
 
 
 def _name(result: Exported) -> str:

@@ -104,7 +104,7 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
     """Fill in an entry; what was found before a failure stays in it."""
     from rethined_export.artifacts import hash_artifact, manifest_path, read_manifest, size_of
     from rethined_export.converters import converter, target_of
-    from rethined_export.export import compare
+    from rethined_export.export import compare, missed
 
     target = entry["target"] = target_of(artifact)
     manifest = read_manifest(artifact)
@@ -134,7 +134,7 @@ def _measure(artifact: Path, options: Namespace, on_stage: OnStage, entry: dict[
         entry["operators"] = dict(converter(target).count_operators(artifact))
     entry["parity"] = parity
     if not parity["passed"]:
-        entry["failure"] = f"parity failed: {'; '.join(parity['failures'])}"
+        entry["failure"] = missed(parity)
         entry["exit_code"] = ParityError.exit_code
 
 
@@ -159,7 +159,7 @@ def _rows(entry: dict[str, Any], own: tuple[str, ...]) -> list[tuple[str, ...]]:
             scene["scene"],
             f"{scene['cover']:.0%}",
             f"{scene['max_abs']:.1e}",
-            f"{scene['psnr_hole_db']:.0f} dB",
+            f"{scene['shown_psnr_db']:.0f} dB",
             *(scene["columns"].get(column, "-") for column in own),
         )
         for scene in entry["parity"]["scenes"]

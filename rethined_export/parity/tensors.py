@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rethined_export.converters.types import ArtifactError, Runner
+from rethined_export.converters.types import Array, ArtifactError, Runner
 from rethined_export.errors import UserError
+from rethined_export.parity.gates import Fidelity
 from rethined_export.parity.report import Judge, SceneParity, psnr
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -21,6 +23,11 @@ class Inputs:
 
     name: str
     tensors: dict[str, Tensor]
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """As a runner takes them."""
+        return {name: tensor.numpy() for name, tensor in self.tensors.items()}
 
 
 def random_inputs(shapes: Shapes, seed: int) -> dict[str, Tensor]:
@@ -60,18 +67,7 @@ class TensorJudge(Judge):
 
     def compare(self, runtime: Runner, scene: Inputs) -> SceneParity:
         """Run both on one set of inputs."""
-        inputs = {name: tensor.numpy() for name, tensor in scene.tensors.items()}
-        made, truth = runtime(**inputs), self._module(**inputs)
-        shapes = {name: value.shape for name, value in made.items()}
-        wanted = {name: value.shape for name, value in truth.items()}
-        if shapes != wanted:
-            raise ArtifactError(f"its outputs are {shapes}, not {wanted}")
-        errors = []
-        for name, expected in truth.items():
-            exact = expected.astype(np.float64)
-            size = max(1.0, float(np.abs(exact).max(initial=0)))
-            errors.append(np.abs(made[name].astype(np.float64) - exact).ravel() / size)
-        error = np.concatenate(errors)
+        error = self._error(runtime(**scene.inputs), scene)
         return SceneParity(
             scene=scene.name,
             cover=1.0,
@@ -82,3 +78,21 @@ class TensorJudge(Judge):
             rewrite_max_abs=0.0,  # nothing is rewritten
             noise=None,
         )
+
+    def fidelity(self, outputs: Mapping[str, Array], scene: Inputs) -> Fidelity:
+        """By all values: there is no photo."""
+        return Fidelity(psnr(self._error(outputs, scene)))
+
+    def _error(self, made: Mapping[str, Array], scene: Inputs) -> npt.NDArray[np.float64]:
+        """Differences of all values from torch's."""
+        truth = self._module(**scene.inputs)
+        shapes = {name: value.shape for name, value in made.items()}
+        wanted = {name: value.shape for name, value in truth.items()}
+        if shapes != wanted:
+            raise ArtifactError(f"its outputs are {shapes}, not {wanted}")
+        errors = []
+        for name, expected in truth.items():
+            exact = expected.astype(np.float64)
+            size = max(1.0, float(np.abs(exact).max(initial=0)))
+            errors.append(np.abs(made[name].astype(np.float64) - exact).ravel() / size)
+        return np.concatenate(errors)

@@ -46,6 +46,11 @@ class Scene:
         """Share of the image in the hole."""
         return float(self.mask.mean())
 
+    @property
+    def inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """As a runner takes them."""
+        return {"image": self.image.numpy(), "mask": self.mask.numpy()}
+
 
 def _any_hole(_hole: Bools) -> bool:
     return True
@@ -63,7 +68,8 @@ def default_scenes(window: Window, bears: Callable[[Bools], bool] = _any_hole) -
         bears: whether an artifact can fill a hole ``[H, W]``; covers shrink until it can.
     """
     for seed, (name, cover) in enumerate(DEFAULT_SCENES):
-        yield _under_strokes(photo_path(name), window, cover, seed, bears)
+        pixels = read_photo(photo_path(name)).pixels
+        yield strokes_over(name, pixels, window, cover, seed, bears)
 
 
 def folder_scenes(
@@ -82,22 +88,31 @@ def folder_scenes(
     varied = False
     for seed, photo in enumerate(photos):
         cover = DEFAULT_SCENES[seed % len(DEFAULT_SCENES)][1]
-        scene = _under_strokes(photo, window, cover, seed, bears)
+        scene = strokes_over(photo.stem, read_photo(photo).pixels, window, cover, seed, bears)
         varied = varied or bool((scene.image.amax((2, 3)) > scene.image.amin((2, 3))).any())
         yield scene
     if not varied:
         raise UserError(f"the photos of {folder} are of one colour each; give photographs")
 
 
-def _under_strokes(
-    photo: Path, window: Window, cover: float, seed: int, bears: Callable[[Bools], bool]
+def strokes_over(
+    name: str,
+    pixels: Pixels,
+    window: Window,
+    cover: float,
+    seed: int,
+    bears: Callable[[Bools], bool] = _any_hole,
 ) -> Scene:
-    pixels = read_photo(photo).pixels
+    """A photo ``[H, W, C]`` under a free-form mask that covers a share of it at most.
+
+    Args:
+        bears: whether an artifact can fill a hole ``[H, W]``; the cover shrinks until it can.
+    """
     mask = free_form_mask(window, cover, seed)
     while not bears(mask):
         cover *= 0.9
         mask = free_form_mask(window, cover, seed)
-    return Scene(photo.stem, torch.from_numpy(middle(pixels, window)), _mask(mask))
+    return Scene(name, torch.from_numpy(middle(pixels, window)), _mask(mask))
 
 
 def user_scene(

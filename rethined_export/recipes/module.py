@@ -22,6 +22,7 @@ from rethined_export.errors import UserError
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
 from rethined_export.parity.tensors import Inputs, TensorJudge, given_inputs, random_inputs
+from rethined_export.photo.calibration import DRAWN, Calibration
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.window import Window
 from rethined_export.recipes.options import Options, option
@@ -29,6 +30,8 @@ from rethined_export.recipes.reference import hash_tensors
 from rethined_export.recipes.types import Facts, Recipe, Reference, Source, TorchRunner, scene
 
 _IMAGE, _MASK = "image", "mask"
+#: Sets of random inputs that a module is judged on.
+_JUDGED = 3
 
 
 def _place(text: str) -> str:
@@ -260,10 +263,20 @@ class ModuleRecipe(Recipe[ModuleOptions]):
             return
         if image is not None:
             raise UserError("--image and --mask are for modules that take image and mask")
-        for seed in range(3):
+        for seed in range(_JUDGED):
             yield Inputs(f"random {seed}", random_inputs(options.shapes, seed))
         if options.given is not None:
             yield given_inputs(Path(options.given), options.shapes)
+
+    def calibration(self, options: ModuleOptions, calibration: Calibration) -> Iterator[Any]:
+        """Photos for an inpainter; else random inputs, others than it is judged on."""
+        if options.inpaints:
+            yield from super().calibration(options, calibration)
+            return
+        if calibration.photos is not None:
+            raise UserError("--calibration is for modules that take image and mask")
+        for seed in range(_JUDGED, _JUDGED + DRAWN):
+            yield Inputs(f"random {seed}", random_inputs(options.shapes, seed))
 
     def judge(self, options: ModuleOptions, reference: Reference) -> Judge:
         """Pixels in the hole, or every output's values."""

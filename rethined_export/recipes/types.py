@@ -23,6 +23,7 @@ from rethined_export.converters.types import Array, Program, Runner, TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.parity.image import ImageJudge
 from rethined_export.parity.report import Judge
+from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import default_scenes, user_scene
 from rethined_export.photo.squares import FillPhoto
@@ -260,6 +261,18 @@ class Recipe(ABC, Generic[O]):
         if image is not None and mask is not None:
             return iter([user_scene(image, mask, options.window, rule, frame)])
         return default_scenes(options.window, partial(self.bears, options))
+
+    def calibration(self, options: O, calibration: Calibration) -> Iterator[Any]:
+        """Scenes to measure activations on.
+
+        Raises:
+            UserError: the user's cannot be used.
+        """
+        return calibration.scenes(options.window, partial(self.bears, options))
+
+    def takes_integers(self, options: O) -> bool:
+        """Whether its caller can be told to give images as int8: one program, nothing around."""
+        return self.parts(options) == ("whole",) and options.io == "plain" and options.inpaints
 
     def bears(self, options: O, hole: Bools) -> bool:
         """Whether an artifact can fill a hole ``[H, W]`` whole."""

@@ -92,7 +92,7 @@ def test_truncated_artifact_is_refused_also_without_its_hash(
         ("suffix", "expected a file ending in .onnx, .tflite, .mlpackage"),
         ("manifest missing", "no manifest at"),
         ("not JSON", "is not valid JSON"),
-        ("schema", "is not a manifest of schema 2"),
+        ("schema", "is not a manifest of schema 3"),
         ("field", "missing: sha256"),
         ("folder", "signed"),
     ],

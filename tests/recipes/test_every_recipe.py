@@ -11,7 +11,8 @@ import torch
 from rethined_export.parity.report import REWRITE_GATE
 from rethined_export.recipes import RECIPES, recipe
 from rethined_export.recipes.options import Options
-from rethined_export.recipes.types import TorchRunner
+from rethined_export.recipes.types import Reference, TorchRunner
+from rethined_export.reduction.samples import Samples
 from rethined_export.spec import ExportSpec, load_reference
 
 DOCS = Path(__file__).parents[2] / "docs" / "models"
@@ -110,6 +111,23 @@ def test_programs_and_their_caller_equal_the_reference(
         assert np.abs(made - truth).max() <= REWRITE_GATE
         known = mask.numpy().repeat(3, axis=1) == 0
         np.testing.assert_array_equal(made[known], given[known])
+
+
+def test_activations_can_be_measured(stand_in: tuple[ExportSpec, torch.nn.Module]) -> None:
+    """Each program is given what it takes, whoever calls it."""
+    spec, model = stand_in
+    has_native = "io" in {field.name for field in dataclasses.fields(spec.options)}
+    for io in ("plain", "native") if has_native else ("plain",):
+        options = dataclasses.replace(spec.options, io=io) if has_native else spec.options
+        for part in spec.recipe.parts(options):
+            program = spec.recipe.program(options, model, part)
+            own = dataclasses.replace(spec, options=options, part=part)
+            samples = Samples(own, Reference(model, "untrained", ""), count=1)
+            first, *_ = samples()
+            shapes = {name: value.shape for name, value in first.items()}
+            assert shapes == {info.name: info.shape for info in program.takes}
+            assert samples.fingerprint is not None
+            assert samples.fingerprint.scenes == 1
 
 
 def test_a_model_knows_its_own_tensors(stand_in: tuple[ExportSpec, torch.nn.Module]) -> None:

@@ -11,8 +11,10 @@ from onnx import numpy_helper
 
 from rethined_export.artifacts import read_manifest
 from rethined_export.cli.export import main as export
-from rethined_export.converters import TARGETS, converter, tflite
+from rethined_export.converters import TARGETS, converter, reducers, tflite
+from rethined_export.converters.reducing.types import Reduction
 from rethined_export.models.deepfill import PRESETS
+from rethined_export.parity.gates import GATES
 from rethined_export.spec import load_reference
 from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_two_stage
 from tests.test_exports import UNWANTED
@@ -83,6 +85,25 @@ def assert_wanted(target: str, artifact: Path) -> None:
         assert schema.TensorType.INT64 not in {tensor.type for tensor in tensors}
         codes = {code.builtinCode for code in tflite.unpack(artifact).operatorCodes}
         assert schema.BuiltinOperator.CUSTOM not in codes
+
+
+@pytest.mark.slow
+@pytest.mark.conversion
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", GUESTS)
+def test_narrow_network_of_less_precision(name: str, target: str, tmp_path: Path) -> None:
+    """Seeded stand-ins: whether the machinery bears every network, not what it costs a trained one.
+
+    Static int8 is left to the gate: untrained masked convolutions do not bear it.
+    """
+    guest = NARROW[name]()
+    artifacts = guest.write(target, tmp_path)
+    for precision in ("fp16", "int8-weights"):
+        reduced = {}
+        for part, exact in artifacts.items():
+            reduced[part] = tmp_path / f"{precision}-{exact.name}"
+            reducers(target).reducer(exact).reduce(reduced[part], Reduction(precision))
+        assert not guest.failures(reduced, scenes=2, gate=GATES[precision])
 
 
 @pytest.mark.slow

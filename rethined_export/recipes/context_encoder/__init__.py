@@ -1,7 +1,7 @@
 """The context encoder: its options, programs and callers."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rethined_export.models.context_encoder import (
     native_input,
 )
 from rethined_export.models.seeded import seed_weights
+from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.window import Window
 from rethined_export.recipes.context_encoder.caller import CentreRunner
@@ -103,18 +104,26 @@ class ContextEncoderRecipe(Recipe[ContextEncoderOptions]):
     ) -> Iterator[Any]:
         """The bundled photos with the middle of their masks, the first with all of the centre."""
         found = super().scenes(options, image, mask, rule, frame)
-        if image is not None:
-            yield from found
-            return
-        centre = F.pad(torch.ones(1, 1, CENTRE, CENTRE), [(SIDE - CENTRE) // 2] * 4)
-        for number, made in enumerate(found):
-            hole = made.mask * centre
-            yield dataclasses.replace(made, mask=hole if number and hole.any() else centre)
+        return found if image is not None else _centred(found)
+
+    def calibration(
+        self, options: ContextEncoderOptions, calibration: Calibration
+    ) -> Iterator[Any]:
+        """The same of others."""
+        return _centred(super().calibration(options, calibration))
 
     def recognises(self, names: frozenset[str]) -> float:
         """By the number of its layers: other networks call theirs ``main`` too."""
         wanted = ("main.3.running_mean", "main.15.running_mean", "main.29.weight")
         return float(all(name in names for name in wanted) and "main.30.weight" not in names)
+
+
+def _centred(scenes: Iterable[Any]) -> Iterator[Any]:
+    """Scenes with the middle of their masks, the first with all of the centre."""
+    centre = F.pad(torch.ones(1, 1, CENTRE, CENTRE), [(SIDE - CENTRE) // 2] * 4)
+    for number, made in enumerate(scenes):
+        hole = made.mask * centre
+        yield dataclasses.replace(made, mask=hole if number and hole.any() else centre)
 
 
 def _advice(names: Collection[str]) -> str:

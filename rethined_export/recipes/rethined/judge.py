@@ -16,8 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rethined_export.converters.types import ArtifactError, Runner
+from rethined_export.converters.types import Array, ArtifactError, Runner
 from rethined_export.models.rethined import TOKENS, Inpainter, reparameterise
+from rethined_export.parity.gates import Fidelity
+from rethined_export.parity.image import image_fidelity
 from rethined_export.parity.report import REWRITE_GATE, Judge, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
 from rethined_export.rewrite.tokens import Strongest
@@ -71,11 +73,13 @@ class Choice:
         flips: choices that differ.
         unexplained: flips whose scores differ by more than twice the score error.
         score_error: largest difference of the scores of equal keys, relative to the largest score.
+        asked: choices made.
     """
 
     flips: int
     unexplained: int
     score_error: float
+    asked: int
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,11 @@ class RethinedParity(SceneParity):
 
     def checks(self) -> list[tuple[str, float, float]]:
         """Those of the image, and of the keys."""
-        checks = super().checks()
-        for name, choice in (("rewritten graph", self.rewrite_choice), ("artifact", self.choice)):
-            if choice is not None:
-                checks.append((f"unexplained flips of the {name}", choice.unexplained, 0))
-                checks.append((f"score error of the {name}", choice.score_error, SCORE_GATE))
-        return checks
+        return super().checks() + _choice_checks("rewritten graph", self.rewrite_choice)
+
+    def exact_checks(self) -> list[tuple[str, float, float]]:
+        """Those of the image, and of the keys; other precisions may choose as they like."""
+        return super().exact_checks() + _choice_checks("artifact", self.choice)
 
     def failures(self) -> list[str]:
         """Also where the keys kept are too few to stand for the network's attention."""
@@ -117,8 +120,23 @@ class RethinedParity(SceneParity):
         """Flips, and the share of attention kept."""
         flips = "-"
         if self.choice is not None:
-            flips = f"{self.choice.flips} ({self.choice.unexplained} unexplained)"
+            flips = _said(self.choice.flips, self.choice.unexplained, self.choice.asked)
         return {"flips": flips, "mass kept": f"{self.mass_kept:.2f}"}
+
+
+def _choice_checks(name: str, choice: Choice | None) -> list[tuple[str, float, float]]:
+    """Gates of the keys a program chose, if it chose any."""
+    if choice is None:
+        return []
+    return [
+        (f"unexplained flips of the {name}", choice.unexplained, 0),
+        (f"score error of the {name}", choice.score_error, SCORE_GATE),
+    ]
+
+
+def _said(flips: int, unexplained: int, asked: int) -> str:
+    """Flips as a table shows them."""
+    return f"{flips} of {asked} ({unexplained} unexplained)"
 
 
 class RethinedJudge(Judge):
@@ -144,6 +162,14 @@ class RethinedJudge(Judge):
                 self._fused = self._fusion_error(scene)
             return self._compare(runtime, scene)
 
+    def fidelity(self, outputs: Mapping[str, Array], scene: Scene) -> Fidelity:
+        """By the image that each makes of the patches it chose itself."""
+        made = np.array(outputs["output"], np.float32)
+        with torch.no_grad():
+            expected = self._filled(scene).numpy()
+        hole = (scene.mask.expand_as(scene.image) > 0).numpy()
+        return image_fidelity(made, expected, scene.image.numpy(), hole)
+
     def totals(self, scenes: Iterable[RethinedParity]) -> Mapping[str, Any]:
         """Flips over all scenes, the least attention kept, and what re-parameterisation changed."""
         found = list(scenes)
@@ -151,6 +177,7 @@ class RethinedJudge(Judge):
         return {
             "index_flips": sum(choice.flips for choice in choices),
             "unexplained_flips": sum(choice.unexplained for choice in choices),
+            "choices": sum(choice.asked for choice in choices),
             "mass_kept": min((scene.mass_kept for scene in found), default=None),
             "fusion_max_abs": self._fused,
         }
@@ -158,7 +185,7 @@ class RethinedJudge(Judge):
     def columns(self, scenes: Iterable[RethinedParity]) -> Mapping[str, str]:
         """Flips, and the least share of attention kept."""
         totals = self.totals(scenes)
-        flips = f"{totals['index_flips']} ({totals['unexplained_flips']} unexplained)"
+        flips = _said(totals["index_flips"], totals["unexplained_flips"], totals["choices"])
         return {"flips": flips, "attention kept": f"{totals['mass_kept']:.1%}"}
 
     def failures(self) -> list[str]:
@@ -219,6 +246,15 @@ class RethinedJudge(Judge):
             mass_kept=mass,
             least_mass=self._least_mass,
         )
+
+    def _filled(self, scene: Scene) -> Tensor:
+        """The rewritten graph's image, of any hole: the program itself may have a budget."""
+        graph, image, mask = self._graph, scene.image, scene.mask
+        if graph.upscale == "dense":
+            return graph(image, mask)[0]
+        described = graph.describe(image, mask)
+        scores, indices = Strongest(graph.top_k, TOKENS)(described.scores)
+        return graph.complete(image, mask, described, indices, scores)
 
     def _noise(self, scene: Scene, keys: Tensor | None, truth: Floats, hole: Bools) -> float:
         """How far the reference's image is from the same in float64, keys being equal."""
@@ -284,7 +320,7 @@ def compare_choice(
     # With few hole tokens the measured error is a small sample: allow fp32 rounding at least.
     allowed = 2 * size * max(error, torch.finfo(torch.float32).eps * 8)
     unexplained = flips & ~((margin <= allowed) & valid)
-    return Choice(int(flips.sum()), int(unexplained.sum()), error)
+    return Choice(int(flips.sum()), int(unexplained.sum()), error, chosen.numel())
 
 
 def _complete_with(graph: Graph, scene: Scene, described: Any, chosen: Tensor) -> Tensor:

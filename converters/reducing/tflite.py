@@ -1,0 +1,125 @@
+"""TFLite: ai-edge-quantizer, and what it leaves: large constants and the names of tensors."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from rethined_export.converters.reducing.tflite_constants import LAYERS, Halving, shorten_names
+from rethined_export.converters.reducing.types import Reduction, Sample
+from rethined_export.converters.tflite import channels_last, pack, unpack
+
+#: Images of a whole artifact are in [0, 1]: so many levels that those of 8 bits come back exactly.
+_UNIT = ("image", "mask", "output")
+
+
+def reducer(artifact: Path) -> "_Reducer":
+    """Read an artifact in fp32.
+
+    Raises:
+        ArtifactError: not a TFLite file, or a damaged one.
+    """
+    return _Reducer(artifact)
+
+
+class _Reducer:
+    """One flatbuffer; a layer is known by the tensor it makes."""
+
+    def __init__(self, artifact: Path) -> None:
+        self._data = artifact.read_bytes()
+        self._images = channels_last(artifact)
+        self._graph = unpack(artifact).subgraphs[0]
+        self._codes = unpack(artifact).operatorCodes
+        self._ranges: dict[str, Any] | None = None
+
+    def layers(self) -> tuple[str, ...]:
+        """Convolutions and fully connected layers, by the names of their outputs."""
+        kinds = {getattr(schema.BuiltinOperator, name) for name in LAYERS}
+        return tuple(
+            self._graph.tensors[operator.outputs[0]].name.decode()
+            for operator in self._graph.operators
+            if self._codes[operator.opcodeIndex].builtinCode in kinds
+        )
+
+    def reduce(self, path: Path, how: Reduction) -> None:
+        """Write the reduced file."""
+        from ai_edge_quantizer.quantizer import Quantizer
+
+        made = Quantizer(bytearray(self._data), _recipe(how))
+        if made.need_calibration and self._ranges is None:
+            self._ranges = made.calibrate(
+                {self._signature(): _Runs(how, self._images)}, num_threads=1
+            )
+            for name in _UNIT:
+                if name in self._ranges:
+                    self._ranges[name] = {"min": np.float32(0), "max": np.float32(1)}
+        result = made.quantize(
+            self._ranges if made.need_calibration else None,
+            enable_progress_bar=False,
+            enable_progress_report=False,
+        )
+        path.write_bytes(bytes(result.quantized_model))
+        model = unpack(path)
+        Halving(model).halve()
+        shorten_names(model)
+        path.write_bytes(pack(model))
+
+    def _signature(self) -> str:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return str(next(iter(Interpreter(model_content=self._data).get_signature_list())))
+
+
+class _Runs:
+    """Samples in the artifact's layout; may be gone through more than once."""
+
+    def __init__(self, how: Reduction, images: frozenset[str]) -> None:
+        self._how, self._images = how, images
+
+    def __iter__(self) -> Iterator[Sample]:
+        for sample in self._how.samples():
+            yield {
+                name: np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+                if name in self._images
+                else value
+                for name, value in sample.items()
+            }
+
+
+def _recipe(how: Reduction) -> Any:
+    """What the quantiser is to do with which operators."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    made, operators = RecipeManager(), qtyping.TFLOperationName
+    layers = (
+        operators.CONV_2D,
+        operators.DEPTHWISE_CONV_2D,
+        operators.CONV_2D_TRANSPOSE,
+        operators.FULLY_CONNECTED,
+    )
+    for operator in layers:
+        match how.precision:
+            case "fp16":
+                weights = qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT)
+                halved = qtyping.OpQuantizationConfig(
+                    weight_tensor_config=weights,
+                    compute_precision=qtyping.ComputePrecision.FLOAT,
+                    explicit_dequantize=True,
+                )
+                made.add_quantization_config(".*", operator, halved, "float_casting")
+            case "int8-weights":
+                made.add_weight_only_config(".*", operator, 8)
+            case "int8-dynamic":
+                made.add_dynamic_config(".*", operator, 8)
+            case _:
+                made.add_static_config(".*", operator, 8, 8)
+    if how.integer_io:
+        for boundary in (operators.INPUT, operators.OUTPUT):
+            made.add_static_config(".*", boundary, 8, 8)
+    for name in sorted(how.kept):
+        made.add_quantization_config(re.escape(name), operators.ALL_SUPPORTED, None, "no_quantize")
+    return made.get_quantization_recipe()

@@ -1,0 +1,86 @@
+"""What the pipeline tells a target of the precision an artifact is to have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rethined_export.converters.types import Array
+
+#: Inputs of a program by name, images ``[1, C, H, W]``.
+Sample = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One precision.
+
+    Attributes:
+        means: one line for ``--help``.
+        calibrated: ranges of activations are measured on photos.
+        searched: which layers stay in floats is measured too.
+    """
+
+    name: str
+    means: str
+    calibrated: bool = False
+    searched: bool = False
+
+
+EXACT = "fp32"
+PRECISIONS = {
+    made.name: made
+    for made in (
+        Precision(EXACT, "as trained"),
+        Precision("fp16", "half the size; what GPUs and Neural Engines compute in"),
+        Precision("int8", "weights and activations of convolutions in 8 bits", calibrated=True),
+        Precision("int8-dynamic", "the same, activations measured anew in each run"),
+        Precision("int8-weights", "weights in 8 bits, arithmetic in floats"),
+        Precision(
+            "mixed", "int8, the layers that bear it worst in floats", calibrated=True, searched=True
+        ),
+        Precision("palette6", "weights as one of 64 values a tensor"),
+        Precision("palette4", "weights as one of 16 values a tensor"),
+    )
+}
+#: How a range is read off the values that an activation took.
+METHODS = ("minmax", "percentile", "entropy")
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How an fp32 artifact is to be reduced.
+
+    Attributes:
+        samples: begins a pass over inputs to measure activations on, where the precision wants it.
+        method: one of ``METHODS`` that the target has.
+        integer_io: images go in and come out as int8.
+        kept: layers that stay in floats, by the names that :meth:`Reducer.layers` gives.
+        threads: to run samples on.
+    """
+
+    precision: str
+    samples: Callable[[], Iterator[Sample]] = lambda: iter(())
+    method: str = METHODS[0]
+    integer_io: bool = False
+    kept: frozenset[str] = frozenset()
+    threads: int = 1
+
+
+class Reducer(Protocol):
+    """One artifact in fp32, ready to be reduced; each module of this package has one."""
+
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that have weights to quantise, in order of execution."""
+
+    def reduce(self, path: Path, how: Reduction) -> None:
+        """Write the reduced artifact; activations are measured once, at the first call."""
+
+
+class ReducerModule(Protocol):
+    """What each module of this package offers."""
+
+    def reducer(self, artifact: Path) -> Reducer:
+        """Raises ArtifactError: not an artifact of the target, or a damaged one."""

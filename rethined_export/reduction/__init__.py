@@ -1,0 +1,1 @@
+"""From a verified program's fp32 artifact to one of less precision."""

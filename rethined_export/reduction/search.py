@@ -1,0 +1,42 @@
+"""Which layers bear int8 worst: measured, one group of neighbours at a time."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+#: Groups that layers are taken in: a run of every layer alone would take hours.
+GROUPS = 6
+
+
+def groups_of(layers: Sequence[str], count: int = GROUPS) -> list[tuple[str, ...]]:
+    """Layers in order, in groups of neighbours of about equal number; none is empty."""
+    count = min(count, len(layers))
+    edges = [round(i * len(layers) / count) for i in range(count + 1)] if count else []
+    return [tuple(layers[a:b]) for a, b in pairwise(edges)]
+
+
+def keep_worst(
+    layers: Sequence[str], error: Callable[[frozenset[str]], float], most: float
+) -> frozenset[str]:
+    """The layers to keep in floats, so that the error stays within a bound.
+
+    Each group is quantised alone; those that do most harm are kept, one more at a time, until what
+    is left together does little enough. Errors of groups do not simply add up, so it is measured.
+
+    Args:
+        error: mean square error with these layers kept and all others quantised; not a number where
+            the artifact gives none.
+        most: bound.
+    """
+    found = groups_of(layers)
+    everything = frozenset(layers)
+    if error(frozenset()) <= most:
+        return frozenset()
+    harm = {group: error(everything - frozenset(group)) for group in found}
+    # What is no number does most harm of all.
+    ranked = sorted(found, key=lambda group: (harm[group] == harm[group], -harm[group]))
+    kept: frozenset[str] = frozenset()
+    for group in ranked:
+        kept |= frozenset(group)
+        if kept == everything or error(kept) <= most:
+            break
+    return kept
