@@ -17,8 +17,9 @@ from rethined_export.models.rethined.config import (
 FORBIDDEN = -1e4
 
 #: Keys whole periods away are preferred: tokens, a power of two. What each wrong bit of the place
-#: within a period costs, and what being near gives at most, for rows and columns each.
-_PERIOD, _WRONG_BIT, _NEAR = 16, 20.0, 8.0
+#: within a period costs, and what being near gives at most, for rows and columns each. At a cost of
+#: 20 a token had a dozen keys to choose from, and copied crumbs of edges into smooth ground.
+_PERIOD, _WRONG_BIT, _NEAR = 16, 2.5, 8.0
 #: Numbers in the code of a row or column: one a bit, and a wave's two.
 POSITION = _PERIOD.bit_length() - 1 + 2
 

@@ -10,16 +10,18 @@ BLUR_SIGMA = 2.01
 _STRIP = 512
 
 
-def gaussian_taps(side: int = BLUR_SIDE, sigma: float = BLUR_SIGMA) -> Tensor:
+def gaussian_taps(
+    side: int = BLUR_SIDE, sigma: float = BLUR_SIGMA, device: torch.device | None = None
+) -> Tensor:
     """One-dimensional Gaussian, ``[side]``, float64, sum 1."""
-    distance = torch.arange(side, dtype=torch.float64) - side // 2
+    distance = torch.arange(side, dtype=torch.float64, device=device) - side // 2
     taps = torch.exp(-(distance**2) / (2 * sigma**2))
     return taps / taps.sum()
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
     """``gauss(x; 7×7, σ = 2.01)`` with reflected borders; ``[1, C, H, W]`` in and out."""
-    taps = gaussian_taps()
+    taps = gaussian_taps(device=x.device)
     kernel = torch.outer(taps, taps).to(x)
     channels, height = x.shape[1:3]
     weight = kernel.expand(channels, 1, BLUR_SIDE, BLUR_SIDE)

@@ -28,10 +28,11 @@ from rethined_export.models.rethined.training.state import (
 from rethined_export.output import prepare
 
 EXAMPLES = """\
-  rethined-train models/weights/rethined-mobile.toml --output build/training
+  rethined-train models/weights/rethined-mobile-procedural.toml --output build/training
   rethined-train settings.toml --photos ~/photos --output build/training
   rethined-train settings.toml --photos ~/photos --output build/training --minutes 30
   rethined-train settings.toml --output build/training --resume
+  rethined-train finer.toml --output build/finer --from build/training/checkpoint.safetensors
   torchrun --nproc-per-node 4 -m rethined_export.cli.train settings.toml --output build/training"""
 
 
@@ -55,6 +56,8 @@ def _command(arguments: Sequence[str] | None) -> int:
     options.add_argument("--minutes", type=float, metavar="N",
         help="stop after so many, with a checkpoint and the weights as they are")  # fmt: skip
     options.add_argument("--resume", action="store_true", help="go on from DIR's checkpoint")
+    options.add_argument("--from", dest="start", type=Path, metavar="CHECKPOINT",
+        help="begin with the weights of another run, and its critic")  # fmt: skip
     options.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) // 2),
         metavar="N", help="processes that prepare samples (default: half the cores)")  # fmt: skip
     chosen = options.parse_args(arguments)
@@ -66,15 +69,24 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise UserError(f"{chosen.output} holds a run; give --resume or another --output")
     if chosen.resume and not (chosen.output / CHECKPOINT).exists():
         raise UserError(f"{chosen.output} holds no {CHECKPOINT} to resume from")
+    if chosen.resume and chosen.start is not None:
+        raise UserError("--from begins a run and --resume goes on with one; give one of them")
     try:
         seconds = None if chosen.minutes is None else 60 * chosen.minutes
-        return _train(chosen.settings, chosen.photos, chosen.output, chosen.workers, seconds)
+        return _train(
+            chosen.settings, chosen.photos, chosen.output, chosen.workers, seconds, chosen.start
+        )
     except TrainingError as error:
         raise UserError(str(error)) from error
 
 
 def _train(
-    settings_file: Path, folder: Path | None, output: Path, workers: int, seconds: float | None
+    settings_file: Path,
+    folder: Path | None,
+    output: Path,
+    workers: int,
+    seconds: float | None,
+    start: Path | None,
 ) -> int:
     try:
         from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
@@ -100,7 +112,14 @@ def _train(
 
     try:
         weights = train(
-            settings, images, trained_on, output, workers=workers, tell=tell, seconds=seconds
+            settings,
+            images,
+            trained_on,
+            output,
+            workers=workers,
+            tell=tell,
+            seconds=seconds,
+            start=start,
         )
     except DivergedError as error:
         fail(str(error))

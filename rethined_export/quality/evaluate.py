@@ -32,7 +32,7 @@ class Summary:
     """One method on all holes of one kind at one side.
 
     Attributes:
-        figures: means over photos. perceptual: LPIPS and FID, or why they are not there.
+        figures: means over photos. perceptual: LPIPS, ST-LPIPS and FID, or why they are not there.
         milliseconds: median of one photo on this machine. size: bytes shipped.
     """
 
@@ -90,7 +90,9 @@ def evaluate(
             chosen = [index for index, case in enumerate(cases) if case.kind == kind]
             means = asdict(mean([measured[index] for index in chosen]))
             seen = perceptual(
-                [filled.images[index] for index in chosen], [cases[index].image for index in chosen]
+                [filled.images[index] for index in chosen],
+                [cases[index].image for index in chosen],
+                [cases[index].mask for index in chosen],
             )
             summaries.append(
                 Summary(

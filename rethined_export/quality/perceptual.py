@@ -1,10 +1,12 @@
-"""LPIPS and FID: metrics that need a network's weights, which cannot be fetched everywhere."""
+"""LPIPS, ST-LPIPS and FID: metrics that need weights, which cannot be fetched everywhere."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from rethined_export.quality import st_lpips
 
 #: File in torch's cache, and the command that puts it there.
 _NEEDS = {
@@ -29,11 +31,13 @@ class Computed:
     reason: str = ""
 
 
-def perceptual(filled: list[Tensor], truth: list[Tensor]) -> dict[str, Computed]:
-    """LPIPS (AlexNet), the mean over images, and FID over all of them.
+def perceptual(
+    filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]
+) -> dict[str, Computed]:
+    """LPIPS (AlexNet), the mean over images; FID over all; ST-LPIPS (alex), the mean over holes.
 
     Args:
-        filled, truth: RGB ``[1, 3, S, S]`` in [0, 1].
+        filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. masks: ``[1, 1, S, S]``, 1 = hole.
     """
     lpips = _missing("lpips")
     fid = _missing("fid")
@@ -42,7 +46,15 @@ def perceptual(filled: list[Tensor], truth: list[Tensor]) -> dict[str, Computed]
     return {
         "lpips": Computed(None, lpips) if lpips else Computed(_lpips(filled, truth)),
         "fid": Computed(None, fid) if fid else Computed(_fid(filled, truth)),
+        "st_lpips": _shift_tolerant(filled, truth, masks),
     }
+
+
+def _shift_tolerant(filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]) -> Computed:
+    path = st_lpips.weights_file()
+    if path is None:
+        return Computed(None, "its weights are missing; pip install --no-deps stlpips-pytorch")
+    return Computed(st_lpips.mean_distance(st_lpips.network(path), filled, truth, masks))
 
 
 def _missing(metric: str) -> str:

@@ -21,6 +21,7 @@ _HEADINGS = {
     "bpe": "BPE",
     "texture": "texture",
 }
+_PERCEPTUAL = {"lpips": "LPIPS", "st_lpips": "ST-LPIPS (alex)", "fid": "FID"}
 _DIGITS = {"psnr": 2, "psnr_hole": 2, "texture": 2}
 
 
@@ -78,11 +79,11 @@ def _cell(summary: Summary, name: str, best: float) -> str:
 
 def _perceptual_lines(chosen: list[Summary]) -> list[str]:
     lines = []
-    for metric in ("lpips", "fid"):
+    for metric, heading in _PERCEPTUAL.items():
         computed = [(s.method, s.perceptual[metric]) for s in chosen]
         values = [f"{method} {c.value:.4f}" for method, c in computed if c.value is not None]
         said = ", ".join(values) or f"not computed: {computed[0][1].reason}"
-        lines.append(f"{metric.upper()}: {said}.  ")
+        lines.append(f"{heading}: {said}.  ")
     return lines
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rethined_export.quality import st_lpips
 from rethined_export.quality.metrics import Figures, border, mean, measure
 from rethined_export.quality.perceptual import perceptual
 
@@ -59,9 +60,54 @@ def test_the_border_is_inside_the_hole_and_beside_known_pixels() -> None:
 
 
 def test_what_cannot_be_computed_says_how_to_get_it(
-    truth: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    truth: torch.Tensor,
+    mask: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: object,
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    for name, computed in perceptual([truth], [truth]).items():
+    monkeypatch.setattr(st_lpips, "_PACKAGE", "no_such_package")
+    for name, computed in perceptual([truth], [truth], [mask]).items():
         assert computed.value is None, name
         assert "pip install" in computed.reason or str(tmp_path) in computed.reason
+
+
+def trunk() -> dict[str, torch.Tensor]:
+    """Random weights by the names and shapes of ST-LPIPS (alex)."""
+    random = torch.Generator().manual_seed(1)
+    blur = torch.tensor([1.0, 2.0, 1.0])
+    state = {
+        "scaling_layer.shift": torch.zeros(1, 3, 1, 1),
+        "scaling_layer.scale": torch.ones(1, 3, 1, 1),
+        "net.slice1.1.filt": (torch.outer(blur, blur) / 16).expand(64, 1, 3, 3),
+    }
+    shapes = [(64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3)]
+    for number, (name, (out, channels, side)) in enumerate(
+        zip(("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13"), shapes, strict=True)
+    ):
+        kernel = torch.randn(out, channels, side, side, generator=random)
+        state[f"net.{name}.weight"] = kernel / (channels * side * side) ** 0.5
+        state[f"net.{name}.bias"] = torch.zeros(out)
+        state[f"lin{number}.model.1.weight"] = torch.ones(1, out, 1, 1)
+    return state
+
+
+def test_what_looks_alike_is_near(truth: torch.Tensor, mask: torch.Tensor) -> None:
+    network = st_lpips.ShiftTolerant(trunk())
+    wanted = network.features(truth)
+    flat = truth * (1 - mask) + 0.5 * mask
+    half = (truth + flat) / 2
+    distances = [network.distance(image, wanted, mask) for image in (truth, half, flat)]
+    assert distances[0] == 0
+    assert 0 < distances[1] < distances[2]
+    assert network.features(torch.ones(1, 3, 256, 256))[4].shape == (1, 256, 32, 32)
+
+
+def test_the_crop_compared_is_where_the_hole_is() -> None:
+    mask = torch.zeros(1, 1, 1024, 1024)
+    mask[:, :, 700:720, 300:310] = 1
+    crop = st_lpips.hole_crop(mask)
+    assert mask[crop].shape == (1, 1, 256, 256)
+    assert float(mask[crop].sum()) == 200  # all of it
+    whole = torch.ones(1, 1, 128, 128)
+    assert whole[st_lpips.hole_crop(whole)].shape == whole.shape

@@ -142,6 +142,14 @@ def test_other_colours_keep_what_is_brighter(seed: int) -> None:
     assert made[0, 128].max() > 20
 
 
+def test_one_in_eight_is_grey() -> None:
+    """Of 400, 50 ± 4 standard deviations (6.6)."""
+    random = np.random.default_rng(0)
+    colours = np.zeros((2, 2, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
+    grey = [np.ptp(recoloured(random, colours), axis=2).max() == 0 for _ in range(400)]
+    assert 24 <= sum(grey) <= 76
+
+
 class Numbered:
     """Images that hold their number."""
 

@@ -1,5 +1,6 @@
 """The loop: it learns, goes on to the same numbers, and loses nothing when it must stop."""
 
+import copy
 import dataclasses
 import errno
 import os
@@ -21,7 +22,7 @@ from rethined_export.models.rethined.training.loop import DivergedError, Noted, 
 from rethined_export.models.rethined.training.procedural import scene
 from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
-from rethined_export.models.rethined.training.state import CHECKPOINT
+from rethined_export.models.rethined.training.state import CHECKPOINT, save_weights
 from rethined_export.recipes.rethined.weights import load_checkpoint
 
 COARSE = Stage("coarse", side=64, batch=2, steps=4, rate=1e-3)
@@ -94,8 +95,11 @@ def test_resumed_is_uninterrupted(images: Scenes, finished: Path, tmp_path: Path
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
     real = loop._Stage._step
     for stop in (3, 6):
-        monkeypatch.setattr(loop._Stage, "_step", lambda self, step, batch, stop=stop:
-                            interrupt() if step == stop else real(self, step, batch))  # fmt: skip
+
+        def step(self: loop._Stage, number: int, *others: object, stop: int = stop) -> object:
+            return interrupt() if number == stop else real(self, number, *others)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(loop._Stage, "_step", step)
         with pytest.raises(KeyboardInterrupt):
             run(SETTINGS, images, tmp_path)
     monkeypatch.setattr(loop._Stage, "_step", real)
@@ -216,6 +220,61 @@ def test_stages_to_come_may_change(images: Scenes, tmp_path: Path) -> None:
     begun = dataclasses.replace(SETTINGS, stages=(dataclasses.replace(COARSE, rate=1.0), longer))
     with pytest.raises(TrainingError, match="comes from other settings: stages was"):
         run(begun, images, tmp_path)
+
+
+def test_a_stage_ends_with_its_minutes(images: Scenes, tmp_path: Path) -> None:
+    """The rate is then at its least, and the next stage begins."""
+    short = dataclasses.replace(COARSE, steps=100, minutes=1e-6)
+    _, told = run(dataclasses.replace(SETTINGS, stages=(short, ATTENTION)), images, tmp_path)
+    assert [noted.part for noted in told] == ["coarse", "attention"]
+    assert [noted.step for noted in told] == [100, 102]
+    assert objective._schedule(50, 100, 1.5) == pytest.approx(0.01)
+    assert objective._schedule(50, 100, 0) == objective._schedule(50, 100, 0.1) > 0.4
+
+
+def test_a_run_begins_with_what_another_ended_with(
+    images: Scenes, finished: Path, tmp_path: Path
+) -> None:
+    """But for the code of places, which is set."""
+    modules = loop.Trained(dataclasses.replace(SETTINGS, seed=3, average=0.5)).modules
+    places = modules["model"].generator.multihead_attention.position
+    places += 1
+    loop.load_start(finished / CHECKPOINT, modules)
+    ended = {
+        name.removeprefix("model."): tensor
+        for name, tensor in load_file(finished / CHECKPOINT).items()
+        if name.startswith("model.")
+    }
+    for module in modules.values():
+        for name, tensor in module.state_dict().items():
+            assert torch.equal(tensor, ended[name]) or name.endswith(".position"), name
+    assert not torch.equal(places, ended["generator.multihead_attention.position"])
+    shapes = loop.Trained(dataclasses.replace(SETTINGS, branches=2)).modules
+    with pytest.raises(TrainingError, match=r"its model has another shape \(Missing"):
+        loop.load_start(finished / CHECKPOINT, shapes)
+    with pytest.raises(TrainingError, match="no checkpoint of rethined-train"):
+        loop.load_start(finished / "weights.safetensors", modules)
+
+
+def test_sharper_attention_chooses_the_same_keys(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = new_model(SETTINGS).eval()
+    projection = model.generator.multihead_attention.w_qs.weight
+    projection.data = projection.data.half().float()  # times four in the file, to the bit
+    path = tmp_path / "weights.safetensors"
+    found = []
+    image, mask = torch.rand(1, 3, 512, 512), torch.zeros(1, 1, 512, 512)
+    mask[:, :, 100:180, 200:300] = 1
+    for sharpened in (1.0, 4.0):
+        save_weights(path, copy.deepcopy(model), sharpened)
+        loaded = load_checkpoint(path, "mobile", "paper").model.eval()
+        with torch.no_grad():
+            found.append(loaded(image * (1 - mask), mask, 1))
+    known = found[0].hole == 0
+    asking = found[0].hole > 0
+    plain, sharp = (one.scores[asking][:, known] for one in found)
+    assert torch.equal(sharp, 4 * plain)
+    assert torch.equal(found[0].output, found[1].output)
 
 
 def test_the_running_mean_follows() -> None:

@@ -33,8 +33,8 @@ def test_reads_stages_and_keeps_defaults(tmp_path: Path) -> None:
     assert settings.config.coarse_inputs == 4
 
 
-def test_the_shipped_settings_train_on_procedural_images() -> None:
-    settings = load_settings(SHIPPED)
+def test_the_settings_without_photographs_can_be_read() -> None:
+    settings = load_settings(SHIPPED.with_name("rethined-mobile-procedural.toml"))
     assert settings.images > 0
     assert {stage.part for stage in settings.stages} == {"coarse", "attention"}
 
@@ -52,8 +52,9 @@ def test_photographs_are_weighed_by_name(tmp_path: Path) -> None:
     assert [(entry.files, entry.weight) for entry in settings.photos] == [("reef-*", 4.0)]
 
 
-def test_the_settings_of_the_run_on_photographs_can_be_read() -> None:
-    settings = load_settings(SHIPPED.with_name("rethined-mobile-photographs.toml"))
+@pytest.mark.parametrize("name", ["rethined-mobile-photographs.toml", "rethined-mobile.toml"])
+def test_the_settings_of_the_runs_on_photographs_can_be_read(name: str) -> None:
+    settings = load_settings(SHIPPED.with_name(name))
     assert any(stage.part == "whole" and stage.has_critic for stage in settings.stages)
     assert 0 < settings.procedural < 1
 

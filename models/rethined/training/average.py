@@ -24,13 +24,13 @@ class Average:
     def follow(self, model: Rethined, step: int) -> None:
         """Take in the weights after a step, counted from 1 since the run began."""
         left = min(self._decay, (1 + step) / (10 + step))
-        means: list[Tensor] = []
-        values: list[Tensor] = []
-        state = model.state_dict()
-        for name, mean in self.model.state_dict().items():
-            if mean.is_floating_point():
-                means.append(mean)
-                values.append(state[name])
-            else:
-                mean.copy_(state[name])
+        ours, theirs = _tensors(self.model), _tensors(model)
+        means = [tensor for tensor in ours if tensor.is_floating_point()]
+        values = [tensor for tensor in theirs if tensor.is_floating_point()]
         torch._foreach_lerp_(means, values, 1 - left)
+        counts = [tensor for tensor in ours if not tensor.is_floating_point()]
+        torch._foreach_copy_(counts, [t for t in theirs if not t.is_floating_point()])
+
+
+def _tensors(model: Rethined) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

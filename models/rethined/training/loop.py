@@ -30,13 +30,14 @@ from rethined_export.models.rethined.training.samples import (
     Samples,
     collate,
 )
-from rethined_export.models.rethined.training.settings import Settings, TrainingError
+from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.models.rethined.training.state import (
     CHECKPOINT,
     WEIGHTS,
     described,
     load_optimiser,
+    load_start,
     load_state,
     save_state,
     save_weights,
@@ -46,6 +47,8 @@ from rethined_export.models.rethined.training.state import (
 SAVE_EVERY, NOTE_EVERY = 500, 20
 #: A critic whose loss stays under this for so many steps has won: it teaches nothing any more.
 _WON, _WON_FOR = 0.02, 300
+#: Kernels that cuDNN tries for a convolution: of all of them it took 20 to 60 s a stage.
+_TRIED = 4
 #: Batches that each process keeps ready.
 _AHEAD = 4
 
@@ -88,6 +91,7 @@ def place() -> Place:
     if gpu:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark_limit = _TRIED
         torch.set_float32_matmul_precision("high")
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if gpu else "gloo")
@@ -137,6 +141,7 @@ def train(
     workers: int,
     tell: Callable[[Noted], None],
     seconds: float | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Run the stages that are left, from the folder's checkpoint if it has one.
 
@@ -146,12 +151,14 @@ def train(
         workers: processes that prepare samples; 0 prepares them in this one.
         seconds: stop after so many, in the middle of a stage if need be, with a checkpoint and the
             weights as they are; None runs to the end.
+        start: another run's checkpoint, whose weights and critic this one begins with.
 
     Returns:
         The file of weights.
 
     Raises:
-        TrainingError: the checkpoint is of other settings, no image can be used, no room.
+        TrainingError: the checkpoint is of other settings, ``start`` of another network, no image
+            can be used, no room.
         DivergedError: a loss became NaN or infinite, or the critic always tells painted patches
             from true ones; the last checkpoint is from before.
     """
@@ -162,6 +169,8 @@ def train(
     trained, done, tensors = Trained(settings), 0, dict[str, Tensor]()
     if (folder / CHECKPOINT).exists():
         done, tensors = load_state(folder / CHECKPOINT, trained.modules, settings, run)
+    elif start is not None:
+        load_start(start, trained.modules)
     trained.to(where.device)
     first = 0
     with Journal(folder) as journal:
@@ -177,7 +186,7 @@ def train(
                     break
             first = last
     if where.rank == 0:
-        save_weights(folder / WEIGHTS, trained.shipped.cpu())
+        save_weights(folder / WEIGHTS, trained.shipped.cpu(), settings.sharpened)
     if where.world > 1:
         torch.distributed.destroy_process_group()
     return folder / WEIGHTS
@@ -186,6 +195,29 @@ def train(
 def _alone(_worker: int) -> None:
     """Each process is one thread: there are as many as there should be."""
     cv2.setNumThreads(1)
+
+
+class _Clock:
+    """The time of a stage that has a limit. It runs from the first step: kernels are built by then.
+
+    Args:
+        ending: of the whole run; a limited stage fits into what is left until then.
+    """
+
+    def __init__(self, stage: Stage, ending: float | None) -> None:
+        self._seconds, self._ending = 60 * stage.minutes, ending
+        self._begun: float | None = None
+
+    def stepped(self) -> None:
+        """A step is done."""
+        if self._begun is None and self._seconds:
+            self._begun = time.monotonic()
+            if self._ending is not None:
+                self._seconds = max(min(self._seconds, self._ending - self._begun), 1e-3)
+
+    def spent(self) -> float:
+        """Share of the time that is over; 0 without a limit."""
+        return 0.0 if self._begun is None else (time.monotonic() - self._begun) / self._seconds
 
 
 class _Stage:
@@ -229,10 +261,14 @@ class _Stage:
         skipped: set[str] = set()
         seen: list[Stepped] = []
         last, step = self._first + self._stage.steps, done
+        clock = _Clock(self._stage, ending)
         for step, packed in enumerate(self._batches(samples, done, workers), done + 1):
             batch = packed.to(self._where.device)
             skipped |= set(batch.skipped)
-            seen.append(self._step(step, batch))
+            seen.append(self._step(step, batch, clock.spent()))
+            clock.stepped()
+            if self._agreed(clock.spent() >= 1):
+                step = last  # what is left of the stage is left out
             stopping = step == last or self._late(ending)
             if self._where.rank == 0:
                 if step % NOTE_EVERY == 0 or stopping:
@@ -247,12 +283,15 @@ class _Stage:
         return step
 
     def _late(self, ending: float | None) -> bool:
-        """Whether a run must end now; all processes say the same."""
-        if ending is None:
-            return False
-        late = torch.tensor(float(time.monotonic() > ending), device=self._where.device)
-        if self._where.world > 1:
-            torch.distributed.all_reduce(late)
+        """Whether a run must end now."""
+        return ending is not None and self._agreed(time.monotonic() > ending)
+
+    def _agreed(self, said: bool) -> bool:
+        """Whether any process says so: all of them then know."""
+        if self._where.world == 1:
+            return said
+        late = torch.tensor(float(said), device=self._where.device)
+        torch.distributed.all_reduce(late)
         return bool(late > 0)
 
     def _batches(self, samples: Samples, done: int, workers: int) -> Iterator[PackedBatch]:
@@ -265,13 +304,12 @@ class _Stage:
             size // world,
             num_workers=workers,
             collate_fn=collate,
-            pin_memory=self._where.device.type == "cuda",
             prefetch_factor=_AHEAD if workers else None,
             worker_init_fn=_alone,
         )
 
-    def _step(self, step: int, batch: Batch) -> Stepped:
-        seen = self._descent.step(step - self._first, batch)
+    def _step(self, step: int, batch: Batch, spent: float) -> Stepped:
+        seen = self._descent.step(step - self._first, batch, spent)
         about = (
             f"at step {step} (seed {self._settings.seed}, batch of {self._stage.batch} at "
             f"{self._stage.side}); {self._folder / CHECKPOINT} is from before: lower the rate of "

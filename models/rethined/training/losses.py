@@ -43,28 +43,29 @@ def copy_costs(truth: Tensor, texture: Tensor, source: Tensor) -> Tensor:
     logarithms of energy along x and y, without which flat patches would always win.
 
     Args:
-        truth: high frequencies that were there ``[H, 192]``.
-        texture: energies that there should be ``[H, 2]``.
-        source: high frequencies that can be copied ``[K, 192]``.
+        truth: high frequencies that were there ``[..., H, 192]``.
+        texture: energies that there should be ``[..., H, 2]``.
+        source: high frequencies that can be copied ``[..., K, 192]``.
 
     Returns:
-        ``[H, K]``.
+        ``[..., H, K]``.
     """
-    energy = truth.square().mean(1, keepdim=True) + _FLAT
-    error = torch.cdist(truth, source).square() / truth.shape[1] / energy
+    energy = truth.square().mean(-1, keepdim=True) + _FLAT
+    error = torch.cdist(truth, source).square() / truth.shape[-1] / energy
     wanted, offered = (torch.log(x + _FLAT) for x in (texture, energies_of(source)))
     return error + _TEXTURE * torch.cdist(wanted, offered).square()
 
 
 def energies_of(patches: Tensor) -> Tensor:
-    """Energy of the differences along x and along y: ``[N, 192]`` → ``[N, 2]``."""
-    grid = patches.reshape(-1, 3, PATCH, PATCH).mean(1)
-    along_x = grid.diff(dim=2).square().mean((1, 2))
-    along_y = grid.diff(dim=1).square().mean((1, 2))
-    return torch.stack([along_x, along_y], dim=1)
+    """Energy of the differences along x and along y: ``[..., 192]`` → ``[..., 2]``."""
+    grid = patches.reshape(*patches.shape[:-1], 3, PATCH, PATCH).mean(-3)
+    along_x = grid.diff(dim=-1).square().mean((-2, -1))
+    along_y = grid.diff(dim=-2).square().mean((-2, -1))
+    return torch.stack([along_x, along_y], dim=-1)
 
 
 def around(energies: Tensor) -> Tensor:
-    """Means over 3×3 tokens: what one patch holds is chance, what surrounds it is its texture."""
-    grid = energies.T.reshape(1, 2, GRID, GRID)
-    return F.avg_pool2d(grid, 3, 1, 1, count_include_pad=False).flatten(2)[0].T
+    """Means over 3×3 tokens of the grid, ``[B, N, 2]``: what one patch holds is chance, what
+    surrounds it is its texture."""
+    grid = energies.mT.reshape(-1, 2, GRID, GRID)
+    return F.avg_pool2d(grid, 3, 1, 1, count_include_pad=False).flatten(2).mT

@@ -1,5 +1,6 @@
 """What a stage brings down: the network's losses, and those of the critic beside it."""
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from rethined_export.models.rethined.training.critic import (
 )
 from rethined_export.models.rethined.training.losses import hole_error
 from rethined_export.models.rethined.training.perception import Perception
+from rethined_export.models.rethined.training.recording import Differentiated
 from rethined_export.models.rethined.training.refined import refined
 from rethined_export.models.rethined.training.samples import Batch
 from rethined_export.models.rethined.training.settings import Stage
@@ -64,37 +66,33 @@ class Objective(nn.Module):
         pull = _pull(error, judged) if learning else None
         loss = stage.pixels * error if learning else judged.new_zeros(())
         if stage.part != "coarse":
-            judged, cost = self._refined(judged, features, batch)
+            judged, cost = refined(self.model, judged, features, batch.image, batch.mask)
             loss = loss + stage.matching * cost
         if pull is not None:
             loss = loss + self._judgement(judged, batch, pull)
         return loss, judged
 
-    def _refined(
-        self, composite: Tensor, features: list[Tensor], batch: Batch
-    ) -> tuple[Tensor, Tensor]:
-        made = [
-            refined(
-                self.model,
-                composite[n : n + 1],
-                [feature[n : n + 1] for feature in features],
-                batch.image[n : n + 1],
-                batch.mask[n : n + 1],
-            )
-            for n in range(len(composite))
-        ]
-        return torch.cat([low for low, _ in made]), torch.stack([cost for _, cost in made]).mean()
-
     def _judgement(self, judged: Tensor, batch: Batch, pull: Tensor) -> Tensor:
         """What the judges say, each weighed so that it pulls at the pixels as the stage wants.
 
-        Its own gradient says little: a young critic's was a fiftieth of the pixels'.
+        Its own gradient says little: a young critic's was a fiftieth of the pixels'. Each judge is
+        differentiated once, down to the image; from there on their sum is.
 
         Args:
             pull: norm of the gradient of the pixels' error.
         """
+        seen = judged.detach().requires_grad_(True)
+        total, slope = judged.new_zeros(()), torch.zeros_like(judged)
+        for weight, loss in self._opinions(seen, batch):
+            (gradient,) = torch.autograd.grad(loss, seen, retain_graph=True)
+            strength = (pull / gradient.norm().clamp(min=1e-12)).clamp(max=_STRONGEST)
+            total = total + weight * strength * loss.detach()
+            slope = slope + weight * strength * gradient
+        return total + (slope * (judged - seen.detach())).sum()
+
+    def _opinions(self, judged: Tensor, batch: Batch) -> list[tuple[float, Tensor]]:
+        """The judges' losses of an image, with their weights."""
         (judges,), stage = self._judges, self._stage
-        total = judged.new_zeros(())
         said: list[tuple[float, Tensor]] = []
         with self._autocast(batch, True):
             if stage.features and judges.perception is not None:
@@ -105,11 +103,7 @@ class Objective(nn.Module):
                 doubt, unlike = persuasion_loss(judges.critic, judged, batch.image, batch.mask)
                 judges.critic.requires_grad_(True)
                 said += [(stage.critic, doubt), (stage.resemblance, unlike)]
-        for weight, loss in said:
-            if weight:
-                strength = (pull / _pull(loss, judged).clamp(min=1e-12)).clamp(max=_STRONGEST)
-                total = total + weight * strength * loss
-        return total
+        return [(weight, loss) for weight, loss in said if weight]
 
     def _autocast(self, batch: Batch, enabled: bool) -> torch.autocast:
         kind = batch.image.device.type
@@ -158,33 +152,49 @@ class Descent:
     ) -> None:
         judges = judges or Judges()
         self._stage = stage
-        self._objective: nn.Module = Objective(model, stage, bf16, judges)
+        objective: nn.Module = Objective(model, stage, bf16, judges)
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = _optimiser(trained, stage.rate, _BETAS)
         self.critic_optimiser: torch.optim.Optimizer | None = None
-        self._critic: nn.Module | None = None
+        alone = world == 1 and trained[0].is_cuda
+        if world > 1:
+            objective = DistributedDataParallel(objective)
+        self._painting = Differentiated(
+            lambda image, mask: objective(Batch(image, mask)), trained, alone
+        )
+        self._telling: dict[bool, Differentiated] = {}
         if stage.has_critic and judges.critic is not None:
-            self._critic = CriticObjective(judges.critic, bf16)
+            critic: nn.Module = CriticObjective(judges.critic, bf16)
             ours = list(judges.critic.requires_grad_(True).parameters())
             self.critic_optimiser = _optimiser(ours, stage.rate, _CRITIC_BETAS)
-        if world > 1:
-            self._objective = DistributedDataParallel(self._objective)
-            self._critic = self._critic and DistributedDataParallel(self._critic)
+            if world > 1:
+                critic = DistributedDataParallel(critic)
+            for penalise in (False, True):
+                run = functools.partial(_told, critic, penalise)
+                self._telling[penalise] = Differentiated(run, ours, alone)
 
-    def step(self, number: int, batch: Batch) -> Stepped:
+    def step(self, number: int, batch: Batch, spent: float = 0.0) -> Stepped:
         """The losses of a batch, the stage's ``number``-th from 1; the model is better for it.
 
         Where a loss or gradient is not a finite number, what it would have trained stays as it is.
+
+        Args:
+            spent: share of the stage's time, where that is limited.
         """
-        share = _schedule(number, self._stage.steps)
-        loss, judged = self._objective(batch)
-        value = _descend(self.optimiser, loss, self._stage.rate * share, _NORM)
-        if self._critic is None or self.critic_optimiser is None or not math.isfinite(value):
+        rate = self._stage.rate * _schedule(number, self._stage.steps, spent)
+        loss, judged = self._painting(batch.image, batch.mask)
+        value = _descend(self.optimiser, loss, rate, _NORM)
+        if self.critic_optimiser is None or not math.isfinite(value):
             return Stepped(value)
-        penalise = number % PENALISED_EVERY == 0
-        loss = self._critic(judged.detach(), batch.image, batch.mask, penalise)
-        doubt = _descend(self.critic_optimiser, loss, self._stage.rate * share, _CRITIC_NORM)
-        return Stepped(value, doubt)
+        telling = self._telling[number % PENALISED_EVERY == 0]
+        (loss,) = telling(judged, batch.image, batch.mask)
+        return Stepped(value, _descend(self.critic_optimiser, loss, rate, _CRITIC_NORM))
+
+
+def _told(
+    critic: nn.Module, penalise: bool, painted: Tensor, truth: Tensor, mask: Tensor
+) -> tuple[Tensor]:
+    return (critic(painted, truth, mask, penalise),)
 
 
 def _optimiser(
@@ -195,24 +205,24 @@ def _optimiser(
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, norm: float) -> float:
-    """One step; the loss, or NaN where a gradient is not finite, and then no step."""
+    """One step along the gradients; the loss, or NaN where one is not finite, and then no step."""
     (group,) = optimiser.param_groups
     group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    # Not the objective's: an earlier stage's gradients still lie in what is frozen now.
     steepness = nn.utils.clip_grad_norm_(group["params"], norm)
-    value, slope = torch.stack([loss.detach(), steepness]).tolist()
+    value, slope = torch.stack([loss, steepness]).tolist()
     if math.isfinite(value) and math.isfinite(slope):
         optimiser.step()
         return float(value)
     return float(value) if not math.isfinite(value) else math.nan
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine."""
+def _schedule(step: int, steps: int, spent: float) -> float:
+    """Share of the learning rate at a step counted from 1: up in a line, down along a cosine.
+
+    The cosine follows the steps or the time that is spent, whichever is further.
+    """
     warm = max(1, round(_WARM_UP * steps))
     if step <= warm:
         return step / warm
-    progress = (step - warm) / max(1, steps - warm)
+    progress = min(max((step - warm) / max(1, steps - warm), spent), 1)
     return _LAST + (1 - _LAST) * (1 + math.cos(math.pi * progress)) / 2

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import LOW_RESOLUTION, PATCH
-from rethined_export.models.rethined.filters import fold, gaussian_blur, high_frequencies, unfold
+from rethined_export.models.rethined.attention import FORBIDDEN
+from rethined_export.models.rethined.config import GRID, LOW_RESOLUTION, PATCH, TOKENS
+from rethined_export.models.rethined.filters import gaussian_blur, high_frequencies
 from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.training.losses import around, copy_costs, energies_of
 
@@ -20,34 +21,76 @@ def refined(
     it teaches the coarse model nothing.
 
     Args:
-        composite: known pixels, and the coarse model's in the hole, ``[1, 3, 512, 512]``.
-        features: the encoder's, of this image.
-        truth: ``[1, 3, 512, 512]``. mask: ``[1, 1, 512, 512]`` with a token that is all known.
+        composite: known pixels, and the coarse model's in the hole, ``[B, 3, 512, 512]``.
+        features: the encoder's, of these images.
+        truth: ``[B, 3, 512, 512]``.
+        mask: ``[B, 1, 512, 512]``, each with a token that is all known.
 
     Returns:
-        x̂_LR, and the expected cost of the patches that attention picks, averaged over hole tokens:
-        linear in the attention map, so its minimum is the one best key, and the attention sharpens
-        by itself where the picture tells which key that is.
+        x̂_LR, and the expected cost of the patches that attention picks, averaged over each image's
+        hole tokens: linear in the attention map, so its minimum is the one best key, and the
+        attention sharpens by itself where the picture tells which key that is.
     """
-    flags = F.max_pool2d(mask, PATCH).flatten() > 0
-    hole, known = flags.nonzero()[:, 0], (~flags).nonzero()[:, 0]
-    soft = torch.softmax(hole_scores(model, composite.detach(), features, hole, known), dim=1)
-    blurred, patches = unfold(gaussian_blur(composite), PATCH), unfold(composite, PATCH)
+    flags = F.max_pool2d(mask, PATCH).flatten(1)
+    asking, offering = _places(flags)
+    known = flags.gather(1, offering) == 0
+    scores = hole_scores(model, composite.detach(), features, asking, offering)
+    soft = torch.softmax(scores + FORBIDDEN * ~known[:, None], dim=2)
+    blurred, patches = _unfold(gaussian_blur(composite)), _unfold(composite)
     with torch.no_grad():
-        copied = (patches - blurred)[known]
-        wanted = unfold(high_frequencies(truth), PATCH)
-        costs = copy_costs(wanted[hole], around(energies_of(wanted))[hole], copied)
-        sharpest = F.one_hot(soft.argmax(1), len(known)).to(soft.dtype) - soft
-    tokens = patches.index_copy(0, hole, blurred[hole] + (soft + sharpest) @ copied)
-    low = fold(tokens, PATCH, LOW_RESOLUTION, LOW_RESOLUTION)
-    return mask * low + (1 - mask) * composite, (soft * costs).sum(1).mean()
+        copied = _rows(patches - blurred, offering)
+        wanted = _unfold(high_frequencies(truth))
+        texture = _rows(around(energies_of(wanted)), asking)
+        costs = copy_costs(_rows(wanted, asking), texture, copied)
+    mixed = soft @ copied
+    picked = mixed + (_rows(copied, soft.argmax(2)) - mixed).detach()
+    fill = flags.gather(1, asking)[:, :, None]
+    made = _rows(patches, asking) + fill * (_rows(blurred - patches, asking) + picked)
+    tokens = patches.scatter(1, asking[:, :, None].expand_as(made), made)
+    low = F.fold(tokens.mT, LOW_RESOLUTION, PATCH, stride=PATCH)
+    expected = (fill[:, :, 0] * (soft * costs).sum(2)).sum(1) / flags.sum(1).clamp(min=1)
+    return mask * low + (1 - mask) * composite, expected.mean()
 
 
 def hole_scores(
-    model: Rethined, composite: Tensor, features: list[Tensor], hole: Tensor, known: Tensor
+    model: Rethined, composite: Tensor, features: list[Tensor], asking: Tensor, offering: Tensor
 ) -> Tensor:
-    """Scores of hole tokens for known ones, ``[H, K]``; only the projections learn from them."""
+    """Scores of some tokens, ``[B, Q]``, for others, ``[B, K]``: ``[B, Q, K]``.
+
+    Only the projections learn from them.
+    """
     head = model.generator.multihead_attention
-    tokens = model.tokens(composite, [feature.detach().float() for feature in features])
+    patches = _unfold(high_frequencies(composite))
+    if model.config.feature_stage is not None:
+        stage = features[model.config.feature_stage].detach().float()
+        context = F.interpolate(stage, size=(GRID, GRID), mode="bilinear", align_corners=False)
+        patches = torch.cat([patches, context.flatten(2).mT], dim=2)
+    queries, keys = _rows(head.w_qs(patches), asking), _rows(head.w_ks(patches), offering)
     places = head.places()
-    return head.scores(tokens[hole], tokens[known]) + places[hole] @ places[known].T
+    near = places[asking] @ places[offering].mT
+    return torch.baddbmm(near, queries, keys.mT, alpha=queries.shape[2] ** -0.5)
+
+
+def _places(flags: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the tokens that ask, and of those that offer.
+
+    On a CPU the hole's and the known ones, as many as the fullest image of the batch has. On a GPU
+    all: counting would wait for it, and its kernels can be recorded only where nothing does.
+    """
+    if flags.is_cuda:
+        every = torch.arange(TOKENS, device=flags.device).expand(len(flags), -1)
+        return every, every
+    order = flags.argsort(dim=1, descending=True, stable=True)
+    count = flags.sum(1)
+    most, least = int(count.max()), int(count.min())
+    return order[:, : max(most, 1)], order.flip(1)[:, : TOKENS - least]
+
+
+def _unfold(x: Tensor) -> Tensor:
+    """``[B, 3, 512, 512]`` → ``[B, N, 192]``."""
+    return F.unfold(x, PATCH, stride=PATCH).mT
+
+
+def _rows(tokens: Tensor, chosen: Tensor) -> Tensor:
+    """``[B, N, C]`` and numbers ``[B, M]`` → ``[B, M, C]``."""
+    return tokens.gather(1, chosen[:, :, None].expand(-1, -1, tokens.shape[2]))

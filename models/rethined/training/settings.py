@@ -41,6 +41,8 @@ class Stage:
         critic: the same for the doubt of a critic that learns to tell painted from true patches.
         resemblance: the same for the difference of that critic's features.
         matching: weight of the expected cost of copied patches; not used by ``coarse``.
+        minutes: the stage takes no longer, and its rate falls with the time if that runs out
+            sooner than the steps: for a machine whose speed is not known. 0: as long as it takes.
     """
 
     part: Literal["coarse", "attention", "whole"]
@@ -53,6 +55,7 @@ class Stage:
     critic: float = 0.0
     resemblance: float = 0.0
     matching: float = 1.0
+    minutes: float = 0.0
 
     @property
     def has_critic(self) -> bool:
@@ -92,6 +95,9 @@ class Settings:
         precision: of the convolutions; the weights and the loss are fp32.
         average: what a step leaves of the running mean of weights that is shipped in place of the
             last ones; 0 ships the last.
+        sharpened: attention scores are multiplied by this in the weights that a run gives. One key
+            is then nearer to all of the attention; which is strongest stays, so a network with
+            k = 1 fills as before, but for the rounding of the weights.
     """
 
     stages: tuple[Stage, ...]
@@ -106,6 +112,7 @@ class Settings:
     photos: tuple[Photographs, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
     average: float = 0.0
+    sharpened: float = 1.0
 
     @property
     def config(self) -> RethinedConfig:
@@ -132,7 +139,17 @@ _CHOICES = {
 }
 
 _MAY_BE_ZERO = frozenset(
-    {"seed", "pixels", "features", "critic", "resemblance", "matching", "procedural", "average"}
+    {
+        "seed",
+        "pixels",
+        "features",
+        "critic",
+        "resemblance",
+        "matching",
+        "minutes",
+        "procedural",
+        "average",
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -54,12 +55,7 @@ def load_state(
     Raises:
         TrainingError: unreadable, or of another run; the message says what differs.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(f"cannot resume from {path}: {error}") from error
+    found, tensors = _read(path, "resume from")
     done = int(found.get("step", 0))
     differing = [
         f"{name} was {found.get(name)} and is {value}"
@@ -73,12 +69,55 @@ def load_state(
             "train with the same, or start anew in another folder"
         )
     for part, module in modules.items():
-        mine = {
-            n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")
-        }
+        mine = _part(tensors, part)
         if mine or part != "critic":  # a critic that only a later, changed stage brings is new
             module.load_state_dict(mine)
     return done, {name: tensor for name, tensor in tensors.items() if "optimiser." in name}
+
+
+def load_start(path: Path, modules: dict[str, nn.Module]) -> None:
+    """Begin with what another run ended with: its mean weights if it kept one, and its critic.
+
+    The code of places is set, not learned: the modules keep theirs.
+
+    Raises:
+        TrainingError: unreadable, or of a network of another shape.
+    """
+    _, tensors = _read(path, "start from")
+    for part, module in modules.items():
+        sources = [part] if part == "critic" else ["average", "model"]
+        found = next((mine for name in sources if (mine := _part(tensors, name))), {})
+        if not found and part != "critic":
+            raise TrainingError(f"cannot start from {path}: it is no checkpoint of rethined-train")
+        kept = {name: t for name, t in module.state_dict().items() if name.endswith(".position")}
+        try:
+            if found:
+                module.load_state_dict(found | kept)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"cannot start from {path}: its {part} has another shape ({_first(error)})"
+            ) from error
+
+
+def _read(path: Path, purpose: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """A checkpoint's metadata and tensors."""
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"cannot {purpose} {path}: {error}") from error
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """A module's own tensors."""
+    return {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
+
+
+def _first(error: RuntimeError) -> str:
+    """What torch says is wrong first, of a list that may be long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else lines[0]
 
 
 def _same_begun(found: str | None, now: str, settings: Settings, done: int) -> bool:
@@ -106,9 +145,17 @@ def described(settings: Settings, images: str) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in fields.items()} | {"trained_on": images}
 
 
-def save_weights(path: Path, model: Rethined) -> None:
-    """Re-parameterise the model, in place, and write its weights in half precision."""
+def save_weights(path: Path, model: Rethined, sharpened: float) -> None:
+    """Re-parameterise the model, in place, and write its weights in half precision.
+
+    Args:
+        sharpened: what attention scores are multiplied by.
+    """
     reparameterise(model)
+    head = model.generator.multihead_attention
+    head.w_qs.weight.data.mul_(sharpened)
+    if model.config.position:  # both tokens of a score carry it
+        head.position.mul_(math.sqrt(sharpened))
     tensors = {
         name: tensor.half()
         for name, tensor in model.state_dict().items()
