@@ -40,7 +40,7 @@ def test_a_whole_report(tmp_path: Path, onnx_512: Path, capsys: Capture) -> None
         for name, value in figures["k = 1"].items():
             assert value == pytest.approx(figures[onnx_512.name][name], abs=1e-3), name
         psnr = {name: values["psnr_hole"] for name, values in figures.items()}
-        assert psnr["coarse model only"] > psnr["push–pull fill"] > psnr["Telea (OpenCV)"]
+        assert min(psnr["coarse model only"], psnr["push–pull fill"]) > psnr["Telea (OpenCV)"]
     assert (output / "quality.md").read_text().count("| Telea") == 2
     html = (output / "quality.html").read_text()
     crops = {path.name for path in (output / "crops").iterdir()}
