@@ -6,7 +6,10 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,16 +96,9 @@ def test_resumed_is_uninterrupted(images: Scenes, finished: Path, tmp_path: Path
                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Stopped in the middle of either stage, a run goes on to the very same weights."""
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
-    real = loop._Stage._step
     for stop in (3, 6):
-
-        def step(self: loop._Stage, number: int, *others: object, stop: int = stop) -> object:
-            return interrupt() if number == stop else real(self, number, *others)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(loop._Stage, "_step", step)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_at(stop), pytest.raises(KeyboardInterrupt):
             run(SETTINGS, images, tmp_path)
-    monkeypatch.setattr(loop._Stage, "_step", real)
     weights, _ = run(SETTINGS, images, tmp_path)
     expected = load_file(finished / weights.name)
     actual = load_file(weights)
@@ -114,8 +110,19 @@ def steps_done(folder: Path) -> int:
     return loop.load_state(folder / CHECKPOINT, loop.Trained(SETTINGS).modules, SETTINGS, {})[0]
 
 
-def interrupt() -> float:
-    raise KeyboardInterrupt
+@contextmanager
+def interrupted_at(stop: int) -> Iterator[None]:
+    """Runs end as by Ctrl-C when that step begins."""
+    real = loop._Stage._step
+
+    def step(self: loop._Stage, number: int, *others: Any) -> Any:
+        if number == stop:
+            raise KeyboardInterrupt
+        return real(self, number, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Stage, "_step", step)
+        yield
 
 
 def test_weights_load_as_any_checkpoint(finished: Path) -> None:
@@ -154,12 +161,8 @@ def test_a_judged_run_resumes_to_the_same_weights(
     whole, told = run(settings, images, tmp_path / "whole")
     assert "critic/loss" in told[-1].figures
     monkeypatch.setattr(loop, "SAVE_EVERY", 1)
-    real = loop._Stage._step
-    monkeypatch.setattr(loop._Stage, "_step", lambda self, step, batch:
-                        interrupt() if step == 7 else real(self, step, batch))  # fmt: skip
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at(7), pytest.raises(KeyboardInterrupt):
         run(settings, images, tmp_path / "parts")
-    monkeypatch.setattr(loop._Stage, "_step", real)
     parts, _ = run(settings, images, tmp_path / "parts")
     expected, actual = load_file(whole), load_file(parts)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
