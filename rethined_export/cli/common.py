@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rethined_export import cli
-from rethined_export.errors import UserError
+from rethined_export.errors import UnavailableError, UserError
 from rethined_export.jobs.parent import JobError, OnStage
 
 INTERRUPTED = 130
@@ -284,6 +284,41 @@ def shortened(name: str) -> str:
     """The end of an operator's name, which tells most: TFLite's list all modules it lies in."""
     last = name.rstrip(";").rsplit("/", 1)[-1]
     return last if len(last) <= _NAME else f"…{last[-_NAME:]}"
+
+
+@contextmanager
+def noting_failure(entry: dict[str, Any]) -> Iterator[None]:
+    """What fails with one artifact is set down in its entry; the others have their turn."""
+    from rethined_export.converters import MissingConverterError
+    from rethined_export.converters.types import ArtifactError
+
+    try:
+        yield
+    except (UserError, JobError) as error:
+        entry |= {"failure": str(error), "exit_code": error.exit_code}
+    except ArtifactError as error:
+        entry |= {"failure": str(error), "exit_code": UserError.exit_code}
+    except MissingConverterError as error:
+        entry |= {"failure": str(error), "exit_code": UnavailableError.exit_code}
+
+
+def tell_entries(
+    entries: list[dict[str, Any]], as_json: bool, show: Callable[[dict[str, Any]], None]
+) -> int:
+    """Print what was found of each artifact, then what failed; the worst exit code.
+
+    Args:
+        entries: with ``path``, ``failure`` and ``exit_code``.
+    """
+    if as_json:
+        print_json({"artifacts": entries})
+    else:
+        for entry in entries:
+            show(entry)
+    for entry in entries:
+        if failure := entry["failure"]:
+            fail(failure if entry["path"] in failure else f"{entry['path']}: {failure}")
+    return max(int(entry["exit_code"]) for entry in entries)
 
 
 def check_threads(threads: int, cores: int) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.cli.common import (
-    fail,
+    noting_failure,
     out,
     parser,
-    print_json,
     print_table,
     run,
     say,
+    tell_entries,
 )
-from rethined_export.errors import OperatorError, UnavailableError, UserError
+from rethined_export.errors import OperatorError
 
 _EXAMPLES = """\
   rethined-lint dist/*.tflite --accelerator litert-gpu
@@ -53,21 +53,11 @@ def _parser() -> ArgumentParser:
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     entries = [_check(artifact, options) for artifact in options.artifacts]
-    if options.json:
-        print_json({"artifacts": entries})
-    else:
-        for entry in entries:
-            _show(entry)
-    for entry in entries:
-        if failure := entry["failure"]:
-            fail(failure if entry["path"] in failure else f"{entry['path']}: {failure}")
-    return max(int(entry["exit_code"]) for entry in entries)
+    return tell_entries(entries, options.json, _show)
 
 
 def _check(artifact: Path, options: Namespace) -> dict[str, Any]:
     """The entry of ``--json`` for one artifact, whatever happens to it."""
-    from rethined_export.converters import MissingConverterError
-    from rethined_export.converters.types import ArtifactError
     from rethined_export.lint.report import read_graph, report, rule_books
     from rethined_export.lint.rules import FALLS_BACK
 
@@ -79,17 +69,11 @@ def _check(artifact: Path, options: Namespace) -> dict[str, Any]:
         "failure": None,
         "exit_code": 0,
     }
-    try:
+    with noting_failure(entry):
         books = rule_books(options.accelerator, artifact)
         graph = read_graph(artifact)
         entry |= {"target": graph.target, "notes": list(graph.notes)}
         entry["accelerators"] = [report(book, graph) for book in books]
-    except UserError as error:
-        entry |= {"failure": str(error), "exit_code": error.exit_code}
-    except ArtifactError as error:
-        entry |= {"failure": str(error), "exit_code": UserError.exit_code}
-    except MissingConverterError as error:
-        entry |= {"failure": str(error), "exit_code": UnavailableError.exit_code}
     refused = {found["accelerator"]: found["counts"][FALLS_BACK] for found in entry["accelerators"]}
     if options.strict and any(refused.values()):
         named = ", ".join(f"{count} on {name}" for name, count in refused.items() if count)

@@ -7,18 +7,18 @@ from typing import Any
 
 from rethined_export.cli.common import (
     err,
-    fail,
+    noting_failure,
     out,
     parser,
-    print_json,
     print_table,
     run,
     say,
     shortened,
     stages,
+    tell_entries,
 )
-from rethined_export.errors import ParityError, UnavailableError, UserError
-from rethined_export.jobs.parent import JobError, OnStage
+from rethined_export.errors import ParityError
+from rethined_export.jobs.parent import OnStage
 
 _EXAMPLES = """\
   rethined-ranges dist/*.onnx
@@ -57,21 +57,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     with stages(err) as on_stage:
         entries = [_check(artifact, options, on_stage) for artifact in options.artifacts]
-    if options.json:
-        print_json({"artifacts": entries})
-    else:
-        for entry in entries:
-            _show(entry)
-    for entry in entries:
-        if failure := entry["failure"]:
-            fail(failure if entry["path"] in failure else f"{entry['path']}: {failure}")
-    return max(int(entry["exit_code"]) for entry in entries)
+    return tell_entries(entries, options.json, _show)
 
 
 def _check(artifact: Path, options: Namespace, on_stage: OnStage) -> dict[str, Any]:
     """The entry of ``--json`` for one artifact, whatever happens to it."""
-    from rethined_export.converters import MissingConverterError
-    from rethined_export.converters.types import ArtifactError
     from rethined_export.ranges.findings import OVERFLOWS, VANISHES
     from rethined_export.ranges.report import ranges
 
@@ -79,14 +69,10 @@ def _check(artifact: Path, options: Namespace, on_stage: OnStage) -> dict[str, A
         on_stage(artifact.name, text)
 
     entry: dict[str, Any] = {"path": str(artifact), "failure": None, "exit_code": 0}
-    try:
+    with noting_failure(entry):
         entry |= ranges(artifact, options.photos, tuple(options.checkpoint or ()), stage)
-    except (UserError, JobError) as error:
-        return entry | {"failure": str(error), "exit_code": error.exit_code}
-    except ArtifactError as error:
-        return entry | {"failure": str(error), "exit_code": UserError.exit_code}
-    except MissingConverterError as error:
-        return entry | {"failure": str(error), "exit_code": UnavailableError.exit_code}
+    if entry["failure"]:
+        return entry
     lost = {verdict: entry["counts"][verdict] for verdict in (OVERFLOWS, VANISHES)}
     if options.strict and any(lost.values()):
         listed = ", ".join(f"{count} {verdict}" for verdict, count in lost.items() if count)
