@@ -9,7 +9,7 @@ from rethined_export.bisect.difference import Difference, difference
 from rethined_export.bisect.origin import origin
 from rethined_export.bisect.pairing import Pair, Pairs, by_value
 from rethined_export.converters.types import Array
-from rethined_export.tracing.tensors import Trace
+from rethined_export.tracing.tensors import Trace, layouts
 
 #: An input that is within this share of the tolerance is taken for right, where both runs are of
 #: one graph in one runtime: what has just begun to depart must not pass for the reference's.
@@ -98,8 +98,5 @@ def apart_as_laid_out(one: Array, two: Array) -> float:
 
 def difference_as_laid_out(one: Array, two: Array) -> Difference | None:
     """Of two tensors either of which may hold its channels last; None where shapes differ."""
-    layouts = [two]
-    if two.ndim == 4:
-        layouts += [two.transpose(0, 2, 3, 1), two.transpose(0, 3, 1, 2)]
-    apart = [difference(one, like) for like in layouts if like.shape == one.shape]
+    apart = [difference(one, like) for like in layouts(two) if like.shape == one.shape]
     return min(apart, key=lambda each: each.relative, default=None)

@@ -11,6 +11,7 @@ from rethined_export.converters.types import Array, Runner
 from rethined_export.errors import UserError
 from rethined_export.parity.tensors import Inputs
 from rethined_export.spec import ExportSpec
+from rethined_export.tracing.tensors import layouts
 from rethined_export.tracing.types import Wanted
 
 
@@ -92,10 +93,7 @@ def fitted(inputs: Mapping[str, Array], takes: Mapping[str, Wanted]) -> dict[str
     made = {}
     for name, wanted in takes.items():
         value = inputs[names[name]]
-        layouts = [value]
-        if value.ndim == 4:
-            layouts += [value.transpose(0, 2, 3, 1), value.transpose(0, 3, 1, 2)]
-        alike = [one for one in layouts if one.shape == wanted.shape]
+        alike = [one for one in layouts(value) if one.shape == wanted.shape]
         if not alike:
             raise UserError(
                 f"the reference takes {name} {list(wanted.shape)}, the artifact "

@@ -85,6 +85,12 @@ def traced(recorder: Recorder, inputs: Mapping[str, Array], folder: Path) -> Tra
     return Trace(recorder.runtime, recorder.graph, dict(recorder.gives), tensors)
 
 
+def layouts(values: Array) -> list[Array]:
+    """As they are, and turned from channels first to last and back: other formats hold them so."""
+    turned = ((0, 2, 3, 1), (0, 3, 1, 2)) if values.ndim == 4 else ()
+    return [values, *(values.transpose(axes) for axes in turned)]
+
+
 def range_of(values: Array) -> tuple[float, float]:
     """Lowest and highest value; NaN where one is, or where there are none."""
     if not values.size:
