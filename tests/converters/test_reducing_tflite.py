@@ -46,7 +46,7 @@ def filler(path: Path) -> Path:
             now = Tensor(out.shape)
             steps.append(Step("ADD", [out, codes], [now], "AddOptions"))
     known, outside, inside, output = (Tensor((1, SIDE, SIDE, n)) for n in (1, 3, 3, 3))
-    best, found, indices = Tensor((SIDE,), INT), Tensor((SIDE, 1)), Tensor((SIDE, 1), INT)
+    found, indices = Tensor((SIDE, 1)), Tensor((SIDE, 1), INT)
     table = constant(np.arange(4095, 4095 - 1200, -1).reshape(-1, 1), FLOAT)
     steps += [
         Step("SUB", [constant([1.0], FLOAT), mask], [known], "SubOptions"),
@@ -57,7 +57,6 @@ def filler(path: Path) -> Path:
         Step("CAST", [found], [indices], "CastOptions",
              {"inDataType": schema.TensorType.FLOAT32, "outDataType": schema.TensorType.INT32}),
     ]  # fmt: skip
-    del best
     model = target._parse(tflite_model(*steps))
     graph, signature = model.subgraphs[0], schema.SignatureDefT()
     graph.inputs = sorted(graph.inputs, key=lambda place: graph.tensors[place].shape[-1] != 3)
