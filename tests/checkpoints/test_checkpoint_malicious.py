@@ -347,6 +347,7 @@ import sys, time
 from pathlib import Path
 from rethined_export.checkpoints import CheckpointError, read
 from rethined_export.jobs.memory import peak_rss_bytes
+before = peak_rss_bytes()
 for line in sys.stdin:
     begin = time.monotonic()
     try:
@@ -354,7 +355,7 @@ for line in sys.stdin:
         said = "read"
     except CheckpointError as error:
         said = str(error)
-    print(f"{time.monotonic() - begin:.2f}\\t{peak_rss_bytes() >> 20}\\t{said}", flush=True)
+    print(f"{time.monotonic() - begin:.2f}\\t{peak_rss_bytes() - before >> 20}\\t{said}", flush=True)
 """
 
 
@@ -362,9 +363,9 @@ REFUSED = {"an endless tensor", "a tensor many times", "copies of pairs", "defla
 
 
 #: Work and memory are linear in a file's size, so what holds for a twentieth of a megabyte shows
-#: what holds for one; torch alone takes 230 MiB.
+#: what holds for one. Memory is counted above what torch takes, which each machine has its own of.
 @pytest.mark.parametrize(
-    "size,megabytes", [(50_000, 350), pytest.param(1_000_000, 900, marks=pytest.mark.slow)]
+    "size,megabytes", [(50_000, 120), pytest.param(1_000_000, 670, marks=pytest.mark.slow)]
 )
 def test_bombs(tmp_path: Path, size: int, megabytes: int) -> None:
     """An error each, or nothing in it, in time and memory that fit the file."""
