@@ -5,9 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.hifill.attention import pasted
-from rethined_export.models.hifill.config import CELL
+from rethined_export.models.hifill.config import HiFillConfig
 from rethined_export.models.hifill.enlarge import enlarged
-from rethined_export.models.hifill.model import HiFill
 
 
 def reduced(image: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
@@ -45,11 +44,14 @@ class HiFillInpainter(nn.Module):
 
     A residual is what reduction took from a photo. Cells of the hole get those of the cells that
     they were painted from, in the same shares.
+
+    Args:
+        network: maps as :class:`~rethined_export.models.hifill.HiFill`, of this configuration.
     """
 
-    def __init__(self, network: HiFill) -> None:
+    def __init__(self, network: nn.Module, config: HiFillConfig) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.config = network, config
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the hole.
@@ -65,15 +67,21 @@ class HiFillInpainter(nn.Module):
         Raises:
             ValueError: another size.
         """
-        by = self.network.config.scale(image.shape[2], image.shape[3])
+        by = self.config.scale(image.shape[2], image.shape[3])
         small, hole = reduced(image, mask, by)
         raw, weights = self.network(native_input(small, hole))
         fill = painted(raw)
         if by > 1:
-            residual = self.aggregated(image - enlarged(small, by), weights, by)
+            residual = self.aggregated(image - enlarged(small, by), weights, hole)
             fill = (enlarged(fill, by) + residual).clamp(0.0, 1.0)
         return mask * fill + (1 - mask) * image
 
-    def aggregated(self, residual: Tensor, weights: Tensor, by: int) -> Tensor:
-        """Cells of residuals ``[B, 3, S, S]`` mixed; ``weights`` as of :class:`HiFill`."""
-        return pasted(weights, residual, patch=CELL * by, step=CELL * by, before=0)
+    def aggregated(self, residual: Tensor, weights: Tensor, hole: Tensor) -> Tensor:
+        """Residuals ``[B, 3, S, S]`` of cells, mixed.
+
+        Args:
+            weights: as of the network.
+            hole: as the network sees it; what becomes of cells without any is of no consequence.
+        """
+        side = residual.shape[2] // self.config.grid
+        return pasted(weights, residual, patch=side, step=side, before=0)
