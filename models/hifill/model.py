@@ -184,7 +184,7 @@ def _refining(width: int) -> list[Layer]:
 
 
 def seed_stand_in(model: HiFill) -> None:
-    """Fill the tensors in place, each from its own name; see :mod:`rethined_export.models.seeded`."""
+    """Fill all tensors in place, each from its own name, as ``models.seeded`` does."""
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             gain = _COARSE_GAIN if key.startswith("generator/c_") else _REFINING_GAIN

@@ -1,9 +1,9 @@
-"""Ways around the hole of a whole photo, squeezed into a square: two programs that others published.
+"""Ways around the hole of a whole photo, squeezed into a square: two published programs.
 
 Both reduce a square of 512·m to 512 for the network, add that square's residuals to what it
 painted, and set the result into the photo's own size, mixed with the photo over a few pixels around
-the hole. :func:`authors` is the first author's, in TensorFlow; :func:`atlas` Huawei's sample for its
-Atlas 200 DK board, in NumPy and OpenCV.
+the hole. :func:`authors` is the first author's, in TensorFlow; :func:`atlas` Huawei's sample for
+its Atlas 200 DK board, in NumPy and OpenCV.
 """
 
 from __future__ import annotations
