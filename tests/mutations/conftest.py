@@ -46,7 +46,7 @@ def workers() -> Iterator[None]:
         )
         expected = remembered(
             RethinedJudge._expect,
-            lambda judge, scene: (id(judge), *(v.numpy().tobytes() for v in scene.inputs.values())),
+            lambda judge, scene: (id(judge), *(v.tobytes() for v in scene.inputs.values())),
         )
         patch.setattr("rethined_export.export.load_reference", networks)
         patch.setattr(type(RECIPE), "judge", judges)
