@@ -31,7 +31,7 @@ class ContextualAttention(nn.Module):
         """
         weights = self.weights(x, hole)
         mixed = pasted(weights, x, patch=3, step=2, before=0)
-        return weights, mixed, *(_transferred(weights, map) for map in (second, first))
+        return weights, mixed, _transferred(weights, second), _transferred(weights, first)
 
     def weights(self, x: Tensor, hole: Tensor) -> Tensor:
         """``[B, N, N]``; rows sum to one or, where patches with a hole won, to less."""

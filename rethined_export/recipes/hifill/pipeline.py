@@ -91,11 +91,9 @@ def _nearest(x: Tensor, side: int) -> Tensor:
     return x
 
 
-def _by_opencv(
-    x: npt.NDArray[np.generic], size: tuple[int, ...], how: int = cv2.INTER_LINEAR
-) -> Floats:
+def _by_opencv(x: Floats, size: tuple[int, ...], how: int = cv2.INTER_LINEAR) -> Floats:
     """``[h, w, C]`` or ``[h, w]`` to (height, width)."""
-    return np.asarray(cv2.resize(x, (size[1], size[0]), interpolation=how))
+    return np.asarray(cv2.resize(x, (size[1], size[0]), interpolation=how), np.float32)
 
 
 def _gaussian() -> npt.NDArray[np.float64]:
