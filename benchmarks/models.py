@@ -239,8 +239,8 @@ def report(figures: dict[str, Any]) -> str:
         "Core ML's time is that of the ML Program interpreter off a Mac, and tells nothing of "
         "Apple's runtime. The ratio is the time of the reference through torch's own ONNX exporter "
         "over that of our artifact, run in turn. Multiply-adds are those of the artifact's "
-        "convolutions and products; memory is the peak of a process that runs both. A file may weigh "
-        "1.05 times its weights in fp32, LaMa's 1.02 times.",
+        "convolutions and products; memory is the peak of a process that runs both. A file may "
+        "weigh 1.05 times its weights in fp32, LaMa's 1.02 times.",
         "",
         "| model | size | M parameters | target | file MB | ÷ weights | convert s "
         f"(≤ {MOST_SECONDS}) | peak GiB (≤ {MOST_GIB}) | operators | G multiply-adds "
