@@ -1,0 +1,154 @@
+"""RePaint: its options, its one step, and the schedule that calls it."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rethined_export.converters.types import PLANES, Program, Runner, TensorInfo
+from rethined_export.models.repaint import (
+    PRESETS,
+    STAND_IN_GAIN,
+    RepaintInpainter,
+    RepaintUNet,
+)
+from rethined_export.models.seeded import seed_weights
+from rethined_export.parity.report import Judge
+from rethined_export.photo.calibration import Calibration
+from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
+from rethined_export.recipes.reference import loaded_reference, untrained_reference
+from rethined_export.recipes.repaint.caller import NetworkRunner, ScheduleRunner
+from rethined_export.recipes.repaint.graph import NetworkGraph, StepGraph
+from rethined_export.recipes.repaint.judge import StepJudge, step_scenes
+from rethined_export.recipes.repaint.options import RepaintOptions
+from rethined_export.recipes.types import (
+    HOLE,
+    RGB,
+    Facts,
+    Recipe,
+    Reference,
+    Source,
+    TorchRunner,
+    image_info,
+    scene,
+)
+from rethined_export.photo.scenes import Scene
+
+_NOISY = "RGB in [-1, 1] with noise on it"
+_NOISE = "standard normal noise"
+
+
+class RepaintRecipe(Recipe[RepaintOptions]):
+    """One step as a program, or with ``--io native`` its network; the schedule is the caller's."""
+
+    facts = Facts(
+        name="repaint",
+        title="RePaint",
+        paper="CVPR 2022, arXiv:2201.09865",
+        presets=tuple(PRESETS),
+        sizes="256 (tiny: 32)",
+        code_licence="CC BY-NC-SA 4.0, academic use (RePaint); MIT (its network, by OpenAI)",
+        weights_licence="none stated (CelebA-HQ, Places2)",
+        weights_from="download.sh of github.com/andreas128/RePaint (celeba256_250000.pt, "
+        "places256_300000.pt)",
+    )
+    options = RepaintOptions
+    rewrites = ("tables and waves of the time → one table, whose row is chosen by a product",)
+
+    def reference(self, options: RepaintOptions, source: Source | None) -> Reference:
+        """A checkpoint, or a stand-in."""
+        with torch.device("meta"):  # half a billion numbers take longer to draw than to read
+            network = RepaintUNet(PRESETS[options.preset])
+        network = network.to_empty(device="cpu")
+        model = RepaintInpainter(network, options.schedule)
+        if source is not None:
+            return loaded_reference(model, network, source, advise=_advice)
+        seed_weights(network, STAND_IN_GAIN)
+        return untrained_reference(model)
+
+    def parts(self, options: RepaintOptions) -> tuple[str, ...]:
+        """One, which is no whole."""
+        return ("step",)
+
+    def program(self, options: RepaintOptions, model: nn.Module, part: str) -> Program:
+        """A step, or the network alone."""
+        assert isinstance(model, RepaintInpainter)
+        window = options.window
+        if options.io == "native":
+            inputs = {"input": scene(window)["image"], "time": torch.zeros(1)}
+            return Program(
+                NetworkGraph(model.network).eval(),
+                inputs,
+                (image_info("input", 3, window, _NOISY), _scalar("time", "0 to 999")),
+                (image_info("output", 6, window, "noise, and v of the variance in [-1, 1]"),),
+            )
+        [example] = step_scenes([Scene("", **scene(window))], model.schedule)
+        return Program(
+            StepGraph(model.step).eval(),
+            {name: torch.from_numpy(value) for name, value in example.inputs.items()},
+            (
+                image_info("x", 3, window, _NOISY),
+                _scalar("t", f"step, {options.steps - 1} to 0"),
+                image_info("image", 3, window, RGB),
+                image_info("mask", 1, window, f"{HOLE}; all 1 in the first step"),
+                image_info("known_noise", 3, window, _NOISE),
+                image_info("noise", 3, window, _NOISE),
+            ),
+            (
+                image_info("output", 3, window, "x of the step below; of step 0 RGB in [-1, 1]"),
+                image_info("guess", 3, window, "what x may be without noise, RGB in [-1, 1]"),
+            ),
+        )
+
+    def caller(self, options: RepaintOptions, programs: Mapping[str, Runner]) -> Runner:
+        """The schedule."""
+        step = programs["step"]
+        if options.io == "native":
+            step = NetworkRunner(step, options.schedule)
+        return ScheduleRunner(step, options.schedule)
+
+    def judge(self, options: RepaintOptions, reference: Reference) -> Judge:
+        """By single steps."""
+        model = reference.model
+        assert isinstance(model, RepaintInpainter)
+        program = TorchRunner(self.program(options, model, "step"))
+        return StepJudge(model.step, self.caller(options, {"step": program}))
+
+    def scenes(
+        self,
+        options: RepaintOptions,
+        image: Path | None,
+        mask: Path | None,
+        rule: MaskRule = AS_IT_SAYS,
+        frame: int = 1,
+    ) -> Iterator[Any]:
+        """The bundled photos, or the user's, in steps of different levels."""
+        return step_scenes(super().scenes(options, image, mask, rule, frame), options.schedule)
+
+    def calibration(self, options: RepaintOptions, calibration: Calibration) -> Iterator[Any]:
+        """The same of others."""
+        return step_scenes(super().calibration(options, calibration), options.schedule)
+
+    def recognises(self, names: frozenset[str]) -> float:
+        """By a network that is told the time, and its attention in the middle."""
+        wanted = ("time_embed.0.weight", "middle_block.1.qkv.weight", "out.2.weight")
+        return float(all(name in names for name in wanted))
+
+
+def _scalar(name: str, meaning: str) -> TensorInfo:
+    return TensorInfo(name, (1,), "", "float32", meaning)
+
+
+def _advice(names: Collection[str]) -> str:
+    """What another diffusion network is."""
+    if any(name.endswith("label_emb.weight") for name in names):
+        return (
+            "; it is of a network that is told a class, as ImageNet's 256x256_diffusion.pt; only "
+            "ones without can be read, as celeba256_250000.pt and places256_300000.pt"
+        )
+    return ""
+
+
+RECIPE = RepaintRecipe()
