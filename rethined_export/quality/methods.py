@@ -107,7 +107,9 @@ class Artifact:
 
         for case in cases:
             self._inpaint(case, note)
-        made, seconds = fill_scenes(self._path, *map(list, zip(*asked, strict=True)))
+        made, seconds = fill_scenes(
+            self._path, *map(list, zip(*asked, strict=True)), runs=self._facts.runs
+        )
         answers = iter(made)
         images = [self._inpaint(case, lambda *_: next(answers)) for case in cases]
         return Filled(images, 1000 * float(np.median(seconds)))

@@ -18,6 +18,7 @@ from rethined_export.models.seeded import seed_weights
 from rethined_export.parity.report import Judge
 from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
+from rethined_export.photo.scenes import Scene
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.repaint.caller import NetworkRunner, ScheduleRunner
 from rethined_export.recipes.repaint.graph import NetworkGraph, StepGraph
@@ -34,7 +35,6 @@ from rethined_export.recipes.types import (
     image_info,
     scene,
 )
-from rethined_export.photo.scenes import Scene
 
 _NOISY = "RGB in [-1, 1] with noise on it"
 _NOISE = "standard normal noise"
@@ -68,10 +68,6 @@ class RepaintRecipe(Recipe[RepaintOptions]):
         seed_weights(network, STAND_IN_GAIN)
         return untrained_reference(model)
 
-    def parts(self, options: RepaintOptions) -> tuple[str, ...]:
-        """One, which is no whole."""
-        return ("step",)
-
     def program(self, options: RepaintOptions, model: nn.Module, part: str) -> Program:
         """A step, or the network alone."""
         assert isinstance(model, RepaintInpainter)
@@ -104,17 +100,25 @@ class RepaintRecipe(Recipe[RepaintOptions]):
 
     def caller(self, options: RepaintOptions, programs: Mapping[str, Runner]) -> Runner:
         """The schedule."""
-        step = programs["step"]
+        step = programs["whole"]
         if options.io == "native":
             step = NetworkRunner(step, options.schedule)
         return ScheduleRunner(step, options.schedule)
+
+    def runs(self, options: RepaintOptions) -> int:
+        """By the schedule."""
+        return options.schedule.runs
+
+    def takes_integers(self, options: RepaintOptions) -> bool:
+        """Noise in 8 bits would be none."""
+        return False
 
     def judge(self, options: RepaintOptions, reference: Reference) -> Judge:
         """By single steps."""
         model = reference.model
         assert isinstance(model, RepaintInpainter)
-        program = TorchRunner(self.program(options, model, "step"))
-        return StepJudge(model.step, self.caller(options, {"step": program}))
+        program = TorchRunner(self.program(options, model, "whole"))
+        return StepJudge(model.step, self.caller(options, {"whole": program}))
 
     def scenes(
         self,

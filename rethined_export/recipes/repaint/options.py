@@ -85,8 +85,8 @@ class RepaintOptions(Options):
         return ""
 
     def form(self, part: str) -> str:
-        """With the schedule, where it is not the paper's."""
-        pieces = [super().form(part)]
+        """What it is one of, and the schedule, where that is not the paper's."""
+        pieces = [super().form(part) or "step"]
         if (self.steps, self.jumps) != (RepaintOptions.steps, RepaintOptions.jumps):
             pieces.append(f"{self.steps}-{self.jumps}")
         return "-".join(pieces)
