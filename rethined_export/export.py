@@ -485,7 +485,7 @@ def _convert(target: Converter, name: str, program: Program, path: Path) -> None
     """
     try:
         target.convert(program, path)
-    except (ImportError, OSError):
+    except (ImportError, OSError, UserError):
         raise
     except Exception as error:
         if said := diagnose(program, name):

@@ -143,9 +143,7 @@ class Residual(nn.Module):
             nn.Identity(),  # dropout, in training
             nn.Conv2d(outputs, outputs, 3, padding=1),
         )
-        self.skip_connection = (
-            nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        )
+        self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         """``[B, inputs, h, w]`` and the time ``[B, 4 · width]`` → ``[B, outputs, h', w']``."""

@@ -1,6 +1,7 @@
 """RePaint: its options, its one step, and the schedule that calls it."""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class RepaintRecipe(Recipe[RepaintOptions]):
         network = network.to_empty(device="cpu")
         model = RepaintInpainter(network, options.schedule)
         if source is not None:
-            return loaded_reference(model, network, source, advise=_advice)
+            advise = partial(_advice, options.preset)
+            return loaded_reference(model, network, source, advise=advise)
         seed_weights(network, STAND_IN_GAIN)
         return untrained_reference(model)
 
@@ -145,13 +147,18 @@ def _scalar(name: str, meaning: str) -> TensorInfo:
     return TensorInfo(name, (1,), "", "float32", meaning)
 
 
-def _advice(names: Collection[str]) -> str:
-    """What another diffusion network is."""
+def _advice(preset: str, names: Collection[str]) -> str:
+    """What another diffusion network's checkpoint is, or another preset's."""
     if any(name.endswith("label_emb.weight") for name in names):
         return (
             "; it is of a network that is told a class, as ImageNet's 256x256_diffusion.pt; only "
             "ones without can be read, as celeba256_250000.pt and places256_300000.pt"
         )
+    for other, config in PRESETS.items():
+        with torch.device("meta"):
+            keys = RepaintUNet(config).state_dict().keys()
+        if other != preset and set(names) == set(keys):
+            return f"; it has the names of --preset {other}"
     return ""
 
 
