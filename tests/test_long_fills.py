@@ -11,7 +11,7 @@ from rethined_export import inpaint
 from rethined_export.converters.types import Array
 from rethined_export.deployed import Deployed
 from rethined_export.jobs.parent import TIME_LIMIT_S
-from rethined_export.recipes.repaint.caller import INPUTS
+from rethined_export.models.repaint import INPUTS
 from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.spec import ExportSpec
 

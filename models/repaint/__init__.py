@@ -3,6 +3,7 @@
 from rethined_export.models.repaint.config import PRESETS, STAND_IN_GAIN, RepaintConfig
 from rethined_export.models.repaint.schedule import TRAINED, Schedule
 from rethined_export.models.repaint.step import (
+    INPUTS,
     Draw,
     RepaintInpainter,
     RepaintStep,
@@ -16,6 +17,7 @@ from rethined_export.models.repaint.step import (
 from rethined_export.models.repaint.unet import RepaintUNet, waves
 
 __all__ = [
+    "INPUTS",
     "PRESETS",
     "STAND_IN_GAIN",
     "TRAINED",

@@ -6,6 +6,7 @@ was trained on 1000 steps, of which a schedule keeps some, evenly spaced.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -83,9 +84,9 @@ class Schedule:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def walk(self) -> list[int]:
-        """Levels in order, from the noisiest to -1, the image; a higher one than the last is a jump
+        """Levels in order, from the noisiest to -1, which is the image.
 
-        of one step up, in which noise is added and no network is run.
+        To a lower level leads a run of the network, to a higher one noise.
         """
         levels: list[int] = []
         for level in reversed(range(self.steps)):
@@ -99,5 +100,4 @@ class Schedule:
     @property
     def runs(self) -> int:
         """How often a fill runs the network."""
-        levels = self.walk()
-        return sum(after < before for before, after in zip(levels, levels[1:], strict=False))
+        return sum(after < before for before, after in pairwise(self.walk()))

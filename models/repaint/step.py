@@ -1,6 +1,7 @@
 """One step of a fill, and the walk over all of them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from rethined_export.models.repaint.schedule import Schedule
 from rethined_export.models.repaint.unet import RepaintUNet
 
-#: Noisy image, level, image, mask, noise for the known part and for all → :class:`Stepped`.
+#: What a step takes, in order.
+INPUTS = ("x", "t", "image", "mask", "known_noise", "noise")
+#: From :data:`INPUTS`.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], "Stepped"]
 #: The next noise, ``[1, 3, H, W]``, standard normal.
 Draw = Callable[[], Tensor]
@@ -93,7 +96,7 @@ def walked(step: Step, schedule: Schedule, image: Tensor, mask: Tensor, draw: Dr
         image, mask: as of :class:`RepaintStep`.
     """
     levels, x = schedule.walk(), draw()
-    for number, (level, following) in enumerate(zip(levels, levels[1:], strict=False)):
+    for number, (level, following) in enumerate(pairwise(levels)):
         if following < level:
             noise = draw()
             # Of the first no guess was made that the photo could be set into.

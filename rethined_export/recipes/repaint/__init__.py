@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rethined_export.converters.types import PLANES, Program, Runner, TensorInfo
+from rethined_export.converters.types import Program, Runner
 from rethined_export.models.repaint import (
     PRESETS,
     STAND_IN_GAIN,
@@ -19,26 +19,12 @@ from rethined_export.models.seeded import seed_weights
 from rethined_export.parity.report import Judge
 from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
-from rethined_export.photo.scenes import Scene
 from rethined_export.recipes.reference import loaded_reference, untrained_reference
 from rethined_export.recipes.repaint.caller import NetworkRunner, ScheduleRunner
-from rethined_export.recipes.repaint.graph import NetworkGraph, StepGraph
+from rethined_export.recipes.repaint.graph import network_program, step_program
 from rethined_export.recipes.repaint.judge import StepJudge, step_scenes
 from rethined_export.recipes.repaint.options import RepaintOptions
-from rethined_export.recipes.types import (
-    HOLE,
-    RGB,
-    Facts,
-    Recipe,
-    Reference,
-    Source,
-    TorchRunner,
-    image_info,
-    scene,
-)
-
-_NOISY = "RGB in [-1, 1] with noise on it"
-_NOISE = "standard normal noise"
+from rethined_export.recipes.types import Facts, Recipe, Reference, Source, TorchRunner
 
 
 class RepaintRecipe(Recipe[RepaintOptions]):
@@ -73,32 +59,9 @@ class RepaintRecipe(Recipe[RepaintOptions]):
     def program(self, options: RepaintOptions, model: nn.Module, part: str) -> Program:
         """A step, or the network alone."""
         assert isinstance(model, RepaintInpainter)
-        window = options.window
         if options.io == "native":
-            inputs = {"input": scene(window)["image"], "time": torch.zeros(1)}
-            return Program(
-                NetworkGraph(model.network).eval(),
-                inputs,
-                (image_info("input", 3, window, _NOISY), _scalar("time", "0 to 999")),
-                (image_info("output", 6, window, "noise, and v of the variance in [-1, 1]"),),
-            )
-        [example] = step_scenes([Scene("", **scene(window))], model.schedule)
-        return Program(
-            StepGraph(model.step).eval(),
-            {name: torch.from_numpy(value) for name, value in example.inputs.items()},
-            (
-                image_info("x", 3, window, _NOISY),
-                _scalar("t", f"step, {options.steps - 1} to 0"),
-                image_info("image", 3, window, RGB),
-                image_info("mask", 1, window, f"{HOLE}; all 1 in the first step"),
-                image_info("known_noise", 3, window, _NOISE),
-                image_info("noise", 3, window, _NOISE),
-            ),
-            (
-                image_info("output", 3, window, "x of the step below; of step 0 RGB in [-1, 1]"),
-                image_info("guess", 3, window, "what x may be without noise, RGB in [-1, 1]"),
-            ),
-        )
+            return network_program(model, options.window)
+        return step_program(model, options.window)
 
     def caller(self, options: RepaintOptions, programs: Mapping[str, Runner]) -> Runner:
         """The schedule."""
@@ -141,10 +104,6 @@ class RepaintRecipe(Recipe[RepaintOptions]):
         """By a network that is told the time, and its attention in the middle."""
         wanted = ("time_embed.0.weight", "middle_block.1.qkv.weight", "out.2.weight")
         return float(all(name in names for name in wanted))
-
-
-def _scalar(name: str, meaning: str) -> TensorInfo:
-    return TensorInfo(name, (1,), "", "float32", meaning)
 
 
 def _advice(preset: str, names: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rethined_export.converters.types import Array, Runner
 from rethined_export.models.repaint import (
+    INPUTS,
     Schedule,
     Stepped,
     composite,
@@ -16,9 +17,6 @@ from rethined_export.models.repaint import (
     stepped,
     walked,
 )
-
-#: What a step takes, in order.
-INPUTS = ("x", "t", "image", "mask", "known_noise", "noise")
 
 
 class ScheduleRunner:

@@ -1,9 +1,12 @@
-"""One step of RePaint as it is exported: all that depends on the level alone stands in a table."""
+"""RePaint's programs: a step, in which all that depends on the level alone stands in a table."""
 
 import torch
 from torch import Tensor, nn
 
+from rethined_export.converters.types import Program, TensorInfo
 from rethined_export.models.repaint import (
+    INPUTS,
+    RepaintInpainter,
     RepaintStep,
     RepaintUNet,
     Stepped,
@@ -11,6 +14,11 @@ from rethined_export.models.repaint import (
     stepped,
     waves,
 )
+from rethined_export.photo.window import Window
+from rethined_export.recipes.types import HOLE, RGB, image_info, scene
+
+_NOISY = "RGB in [-1, 1] with noise on it"
+_NOISE = "standard normal noise"
 
 
 class StepGraph(nn.Module):
@@ -57,3 +65,40 @@ class NetworkGraph(nn.Module):
 
     def forward(self, input: Tensor, time: Tensor) -> Tensor:
         return self.network(input, time)
+
+
+def step_program(model: RepaintInpainter, window: Window) -> Program:
+    """One step of a model's schedule."""
+    example = scene(window)
+    x, known_noise, noise = (torch.zeros(1, 3, *window) for _ in range(3))
+    inputs = (x, torch.zeros(1), example["image"], example["mask"], known_noise, noise)
+    return Program(
+        StepGraph(model.step).eval(),
+        dict(zip(INPUTS, inputs, strict=True)),
+        (
+            image_info("x", 3, window, _NOISY),
+            _number("t", f"step, {model.schedule.steps - 1} to 0"),
+            image_info("image", 3, window, RGB),
+            image_info("mask", 1, window, f"{HOLE}; all 1 in the first step"),
+            image_info("known_noise", 3, window, _NOISE),
+            image_info("noise", 3, window, _NOISE),
+        ),
+        (
+            image_info("output", 3, window, "x of the step below; of step 0 RGB in [-1, 1]"),
+            image_info("guess", 3, window, "what x may be without noise, RGB in [-1, 1]"),
+        ),
+    )
+
+
+def network_program(model: RepaintInpainter, window: Window) -> Program:
+    """The network alone."""
+    return Program(
+        NetworkGraph(model.network).eval(),
+        {"input": scene(window)["image"], "time": torch.zeros(1)},
+        (image_info("input", 3, window, _NOISY), _number("time", "0 to 999")),
+        (image_info("output", 6, window, "noise; how far from least to most variance, -1 to 1"),),
+    )
+
+
+def _number(name: str, meaning: str) -> TensorInfo:
+    return TensorInfo(name, (1,), "", "float32", meaning)

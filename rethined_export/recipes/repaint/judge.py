@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rethined_export.converters.types import Array, ArtifactError, Runner
-from rethined_export.models.repaint import RepaintStep, Schedule, mixed, noises
+from rethined_export.models.repaint import INPUTS, RepaintStep, Schedule, mixed, noises
 from rethined_export.parity.gates import Fidelity
 from rethined_export.parity.report import Judge, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
@@ -44,8 +44,7 @@ class StepScene(Scene):
     @property
     def inputs(self) -> dict[str, npt.NDArray[np.float32]]:
         """By name."""
-        names = ("x", "t", "image", "mask", "known_noise", "noise")
-        return {name: x.numpy() for name, x in zip(names, self.tensors, strict=True)}
+        return {name: x.numpy() for name, x in zip(INPUTS, self.tensors, strict=True)}
 
 
 def step_scenes(scenes: Iterable[Scene], schedule: Schedule) -> Iterator[StepScene]:

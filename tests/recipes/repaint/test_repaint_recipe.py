@@ -1,10 +1,12 @@
 """RePaint's options, the schedule around an artifact, what parity sees of it, and checkpoints."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -179,6 +181,33 @@ def test_a_photo_is_filled_by_the_schedule_of_the_file(tmp_path):
     )
     levels = np.rint(255 * truth[0].permute(1, 2, 0).numpy())[mask]
     assert np.abs(made[top : top + 32, left : left + 32][mask] - levels).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.conversion
+@pytest.mark.timeout(3600)
+def test_the_published_network_is_exported_within_16_gb(tmp_path, capsys):
+    """Seeded weights of its 553 M parameters; one step compared. Ten minutes and 10 GB."""
+    if psutil.virtual_memory().available < 14e9:
+        pytest.skip("less than 14 GB of memory are free")
+    random = np.random.default_rng(0)
+    hole = np.zeros((256, 256), np.uint8)
+    hole[90:150, 80:190] = 255
+    photo = random.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    places = [tmp_path / "photo.png", tmp_path / "mask.png"]
+    for place, pixels in zip(places, (photo, hole), strict=True):
+        Image.fromarray(pixels).save(place)
+    options = ["--model", "repaint", "--untrained", "--target", "onnx", "--json"]
+    options += ["--image", str(places[0]), "--mask", str(places[1])]
+    assert export([*options, "--output", str(tmp_path / "dist")]) == 0
+    [told] = json.loads(capsys.readouterr().out)["artifacts"]
+    assert told["parameters"] == 552_814_086
+    assert told["peak_rss_bytes"] < 16e9
+    assert told["bytes"] <= 1.05 * 4 * told["parameters"]
+    assert told["parity"]["passed"]
+    names = {path.name for path in (tmp_path / "dist").iterdir()}
+    stem = "repaint-untrained-256-step-fp32.onnx"
+    assert names == {stem, f"{stem}.data", f"{stem}.json"}
 
 
 def planes(pixels: np.ndarray) -> Tensor:
