@@ -93,12 +93,16 @@ def _levels(config: RepaintConfig) -> list[tuple[int, bool]]:
     ]
 
 
+def _block(config: RepaintConfig, inputs: int, width: int, attentive: bool) -> list[nn.Module]:
+    block = Residual(config, inputs, width)
+    return [block, Attention(width, config.head)] if attentive else [block]
+
+
 def _down(config: RepaintConfig) -> Iterator[_Layers]:
     levels, inputs = _levels(config), config.width
     for level, (width, attentive) in enumerate(levels):
         for _ in range(config.blocks):
-            layers: list[nn.Module] = [Residual(config, inputs, width)]
-            yield _Layers(*layers, *([Attention(width, config.head)] if attentive else []))
+            yield _Layers(*_block(config, inputs, width, attentive))
             inputs = width
         if level + 1 < len(levels):
             yield _Layers(Residual(config, width, width, scale=0.5))
@@ -113,8 +117,7 @@ def _up(config: RepaintConfig) -> Iterator[_Layers]:
     for level in reversed(range(len(levels))):
         width, attentive = levels[level]
         for block in range(config.blocks + 1):
-            layers: list[nn.Module] = [Residual(config, inputs + skips.pop(), width)]
-            layers += [Attention(width, config.head)] if attentive else []
+            layers = _block(config, inputs + skips.pop(), width, attentive)
             if level and block == config.blocks:
                 layers.append(Residual(config, width, width, scale=2.0))
             yield _Layers(*layers)
