@@ -61,7 +61,7 @@ class RepaintUNet(nn.Module):
             ``[B, 6, H, W]``: the noise, and where the variance of a step back lies between the
             least (-1) and the most (1) it can be.
         """
-        return self.of_waves(x, waves(time, self.config.width))
+        return self.of_waves(x, waves(time, self.config.width).to(x.dtype))
 
     def of_waves(self, x: Tensor, time: Tensor) -> Tensor:
         """The same of times as :func:`waves`, ``[B, width]``."""

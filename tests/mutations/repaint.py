@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from tests.mutations.test_onnx import change, mask_polarity, nodes
+from tests.mutations.twostage import constant
 
 #: Columns of the table before the waves of the time.
 _FORMULAS = 9
@@ -55,9 +56,7 @@ def no_noise_below(model: onnx.ModelProto) -> None:
 
 def guess_not_clamped(model: onnx.ModelProto) -> None:
     (clip,) = nodes(model, "Clip")
-    for stored in model.graph.initializer:
-        if stored.name == clip.input[2]:
-            stored.CopyFrom(onnx.numpy_helper.from_array(np.float32(1.5), stored.name))
+    constant(model, clip, 2, np.array(1.5))
 
 
 def heads_within_the_three(model: onnx.ModelProto) -> None:
@@ -72,8 +71,9 @@ def heads_within_the_three(model: onnx.ModelProto) -> None:
 
 def larger_epsilon(model: onnx.ModelProto) -> None:
     """1e-3 for 1e-5, in one norm of 38."""
-    norm = nodes(model, "InstanceNormalization")[10]
-    next(a for a in norm.attribute if a.name == "epsilon").f = 1e-3
+    variance = nodes(model, "Sqrt")[10].input[0]
+    added = next(node for node in nodes(model, "Add") if node.output[0] == variance)
+    constant(model, added, 1, np.array(1e-3))
 
 
 def enlarged_smoothly(model: onnx.ModelProto) -> None:

@@ -21,6 +21,8 @@ from tests.test_exports import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32.
 SIZE_RATIO = 1.05
+#: Bytes of operators and of tensors' names, which a network of few weights has as many of.
+GRAPH = 600_000
 #: A constant that is not a weight would show here, whole networks' largest tensors aside.
 LARGEST_CONSTANT = 4_000_000
 #: Operators of Core ML's that add an epsilon of their own to what was asked for: 1e-4 to what is
@@ -124,4 +126,4 @@ def test_whole_network_by_the_command_line(command: str, target: str, tmp_path: 
         spec = manifest.spec
         module = spec.recipe.program(spec.options, load_reference(spec).model, spec.part).module
         weights = 4 * sum(parameter.numel() for parameter in module.parameters())
-        assert manifest.bytes <= SIZE_RATIO * weights
+        assert manifest.bytes <= max(SIZE_RATIO * weights, weights + GRAPH)

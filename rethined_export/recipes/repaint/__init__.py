@@ -42,7 +42,10 @@ class RepaintRecipe(Recipe[RepaintOptions]):
         "places256_300000.pt)",
     )
     options = RepaintOptions
-    rewrites = ("tables and waves of the time → one table, whose row is chosen by a product",)
+    rewrites = (
+        "tables and waves of the time → one table, whose row is chosen by a product",
+        "norms over groups of channels → of channels' means",
+    )
 
     def reference(self, options: RepaintOptions, source: Source | None) -> Reference:
         """A checkpoint, or a stand-in."""

@@ -1,5 +1,7 @@
 """RePaint's programs: a step, in which all that depends on the level alone stands in a table."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -9,16 +11,31 @@ from rethined_export.models.repaint import (
     RepaintInpainter,
     RepaintStep,
     RepaintUNet,
-    Stepped,
     mixed,
     stepped,
     waves,
 )
 from rethined_export.photo.window import Window
 from rethined_export.recipes.types import HOLE, RGB, image_info, scene
+from rethined_export.rewrite.group import GroupNorm
 
 _NOISY = "RGB in [-1, 1] with noise on it"
 _NOISE = "standard normal noise"
+
+
+def rewritten(network: RepaintUNet) -> RepaintUNet:
+    """Twin of the network with norms that have no view by groups.
+
+    Args:
+        network: in eval mode; its weights are shared, for they are half a billion.
+    """
+    shared = {id(parameter): parameter for parameter in network.parameters()}
+    made = copy.deepcopy(network, shared)
+    for name, module in list(made.named_modules()):
+        if isinstance(module, nn.GroupNorm):
+            parent, _, own = name.rpartition(".")
+            setattr(made.get_submodule(parent), own, GroupNorm(module))
+    return made
 
 
 class StepGraph(nn.Module):
@@ -29,7 +46,7 @@ class StepGraph(nn.Module):
     runtimes differ in the cosine of large angles, and in float16 there is none of them.
 
     Args:
-        plain: in eval mode; its network is used as it is.
+        plain: in eval mode.
     """
 
     rows: Tensor
@@ -37,7 +54,7 @@ class StepGraph(nn.Module):
 
     def __init__(self, plain: RepaintStep) -> None:
         super().__init__()
-        self.network = plain.network
+        self.network = rewritten(plain.network)
         told = waves(plain.times, self.network.config.width)
         rows = torch.cat([plain.table, told], dim=1)
         self._columns = plain.table.shape[1]
@@ -47,13 +64,13 @@ class StepGraph(nn.Module):
 
     def forward(
         self, x: Tensor, t: Tensor, image: Tensor, mask: Tensor, known_noise: Tensor, noise: Tensor
-    ) -> Stepped:
+    ) -> tuple[Tensor, ...]:
         """As the plain one; ``t`` is ``[1]``."""
         chosen = torch.relu(1 - torch.abs(self.levels - t))
         found = (self.rows * chosen).sum(0, keepdim=True)
         row, time = found[:, : self._columns, None, None], found[:, self._columns :]
         x = mixed(x, row, image, mask, known_noise)
-        return stepped(x, row, self.network.of_waves(x, time), noise)
+        return tuple(stepped(x, row, self.network.of_waves(x, time), noise))
 
 
 class NetworkGraph(nn.Module):
@@ -61,7 +78,7 @@ class NetworkGraph(nn.Module):
 
     def __init__(self, network: RepaintUNet) -> None:
         super().__init__()
-        self.network = network
+        self.network = rewritten(network)
 
     def forward(self, input: Tensor, time: Tensor) -> Tensor:
         return self.network(input, time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from rethined_export.converters.types import Array, ArtifactError, Runner
-from rethined_export.models.repaint import INPUTS, RepaintStep, Schedule, mixed, noises
+from rethined_export.models.repaint import INPUTS, RepaintStep, Schedule, Stepped, mixed, noises
 from rethined_export.parity.gates import Fidelity
-from rethined_export.parity.report import Judge, SceneParity, psnr
+from rethined_export.parity.report import REWRITE_GATE, Judge, SceneParity, psnr
 from rethined_export.photo.scenes import Scene
 
 _OUTPUTS = ("output", "guess")
@@ -80,8 +81,9 @@ class StepJudge(Judge):
         rewritten = self._rewritten(**scene.inputs)
         with torch.no_grad():
             truth = self._reference(*scene.tensors)
-        plain = dict(zip(_OUTPUTS, (x.numpy() for x in truth), strict=True))
+        plain = _named(truth)
         error = self._apart(made, rewritten, scene)
+        apart = float(self._apart(rewritten, plain, scene).max())
         return SceneParity(
             scene=scene.name,
             cover=scene.cover,
@@ -89,13 +91,20 @@ class StepJudge(Judge):
             mean_abs=float(error.mean()),
             psnr_hole_db=psnr(error),
             known_max_abs=None,  # noise lies on them until the walk is over
-            rewrite_max_abs=float(self._apart(rewritten, plain, scene).max()),
-            noise=None,
+            rewrite_max_abs=apart,
+            noise=None if apart <= REWRITE_GATE else self._noise(plain, scene),
         )
 
     def fidelity(self, outputs: Mapping[str, Array], scene: StepScene) -> Fidelity:
         """By both outputs: one step shows no photo."""
         return Fidelity(psnr(self._apart(outputs, self._rewritten(**scene.inputs), scene)))
+
+    def _noise(self, plain: Mapping[str, Array], scene: StepScene) -> float:
+        """How far the reference in fp32 is from itself in fp64."""
+        double = copy.deepcopy(self._reference).double()
+        with torch.no_grad():
+            exact = _named(double(*(x.double() for x in scene.tensors)))
+        return float(self._apart(plain, exact, scene).max())
 
     def _apart(
         self, made: Mapping[str, Array], truth: Mapping[str, Array], scene: StepScene
@@ -115,3 +124,8 @@ class StepJudge(Judge):
             for name, scale in zip(_OUTPUTS, (1.0, factor), strict=True)
         ]
         return np.concatenate(apart)
+
+
+def _named(made: Stepped) -> dict[str, Array]:
+    """A step's outputs as a program names them."""
+    return dict(zip(_OUTPUTS, (x.numpy() for x in made), strict=True))
