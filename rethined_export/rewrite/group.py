@@ -2,8 +2,8 @@
 
 Converters reshape every map to have a dimension of groups, and where maps lie channels last, that
 moves all of them there and back. Means of channels are the same wherever those lie, and groups are
-formed of them. A weight that is a factor of its own, with a bias after it, would become a batch norm
-in Core ML, which adds 1e-5 to a variance that is 1.
+formed of them. A weight that is a factor of its own, with a bias after it, would become a batch
+norm in Core ML, which adds 1e-5 to a variance that is 1.
 """
 
 import torch
