@@ -48,8 +48,8 @@ class Schedule:
     @cached_property
     def kept(self) -> Doubles:
         """Of each level, which share of the variance is still the image's, ``[steps]``."""
-        trained: Doubles = np.cumprod(1 - np.linspace(_FIRST, _LAST, TRAINED))
-        return trained[self.times]
+        trained = np.cumprod(1 - np.linspace(_FIRST, _LAST, TRAINED))
+        return np.asarray(trained[self.times], np.float64)
 
     @cached_property
     def added(self) -> Doubles:

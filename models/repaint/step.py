@@ -78,7 +78,7 @@ def stepped(x: Tensor, row: Tensor, told: Tensor, noise: Tensor) -> Stepped:
         row: of :meth:`Schedule.table`, ``[B, 9, 1, 1]``.
         told: ``[B, 6, H, W]``, as of :class:`RepaintUNet`.
     """
-    columns = row[:, 2:].split(1, dim=1)
+    columns = torch.split(row[:, 2:], 1, dim=1)
     of_image, of_noise, from_guess, from_x, most, least, noisy = columns
     guess = torch.clamp(of_image * x - of_noise * told[:, :3], -1, 1)
     between = (told[:, 3:] + 1) / 2

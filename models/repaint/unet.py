@@ -37,13 +37,11 @@ class RepaintUNet(nn.Module):
             nn.SiLU(),
             nn.Linear(4 * config.width, 4 * config.width),
         )
-        first = _Layers(nn.Conv2d(3, config.width, 3, padding=1))
+        first = _Layers([nn.Conv2d(3, config.width, 3, padding=1)])
         self.input_blocks = nn.ModuleList([first, *_down(config)])
         bottom = config.width * config.widths[-1]
         self.middle_block = _Layers(
-            Residual(config, bottom, bottom),
-            Attention(bottom, config.head),
-            Residual(config, bottom, bottom),
+            [*_block(config, bottom, bottom, attentive=True), Residual(config, bottom, bottom)]
         )
         self.output_blocks = nn.ModuleList(_up(config))
         last = config.width * config.widths[0]
@@ -76,7 +74,7 @@ class RepaintUNet(nn.Module):
         return self.out(x)
 
 
-class _Layers(nn.Sequential):
+class _Layers(nn.ModuleList):
     """Layers in a row; residual blocks are told the time too."""
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
@@ -102,10 +100,10 @@ def _down(config: RepaintConfig) -> Iterator[_Layers]:
     levels, inputs = _levels(config), config.width
     for level, (width, attentive) in enumerate(levels):
         for _ in range(config.blocks):
-            yield _Layers(*_block(config, inputs, width, attentive))
+            yield _Layers(_block(config, inputs, width, attentive))
             inputs = width
         if level + 1 < len(levels):
-            yield _Layers(Residual(config, width, width, scale=0.5))
+            yield _Layers([Residual(config, width, width, scale=0.5)])
 
 
 def _up(config: RepaintConfig) -> Iterator[_Layers]:
@@ -120,7 +118,7 @@ def _up(config: RepaintConfig) -> Iterator[_Layers]:
             layers = _block(config, inputs + skips.pop(), width, attentive)
             if level and block == config.blocks:
                 layers.append(Residual(config, width, width, scale=2.0))
-            yield _Layers(*layers)
+            yield _Layers(layers)
             inputs = width
 
 

@@ -120,7 +120,7 @@ class StepJudge(Judge):
             raise ArtifactError(f"its outputs are {found}, not {wanted}")
         factor = max(1.0, float(self._reference.table[int(scene.t), 3]))
         apart = [
-            np.abs(made[name].astype(np.float64) - truth[name]).ravel() / scale
+            np.abs(np.subtract(made[name], truth[name], dtype=np.float64)).ravel() / scale
             for name, scale in zip(_OUTPUTS, (1.0, factor), strict=True)
         ]
         return np.concatenate(apart)
