@@ -1,9 +1,9 @@
-"""Norms over groups of channels, without a view of the maps by groups.
+"""Norms over groups of channels whose weight is no factor of its own.
 
-Converters reshape every map to have a dimension of groups, and where maps lie channels last, that
-moves all of them there and back. Means of channels are the same wherever those lie, and groups are
-formed of them. A weight that is a factor of its own, with a bias after it, would become a batch
-norm in Core ML, which adds 1e-5 to a variance that is 1.
+A constant factor with a constant added after it becomes a batch norm in Core ML, which adds 1e-5 to a
+variance that is 1: in a network of 38 such norms, differences of 2e-5. Here weights are divided by
+the deviations first. Sums are made in small steps (see :mod:`rethined_export.rewrite.standard`):
+rows, columns, then the channels of a group.
 """
 
 import torch

@@ -44,7 +44,7 @@ class RepaintRecipe(Recipe[RepaintOptions]):
     options = RepaintOptions
     rewrites = (
         "tables and waves of the time → one table, whose row is chosen by a product",
-        "norms over groups of channels → of channels' means",
+        "norms over groups of channels → with weights divided by deviations",
     )
 
     def reference(self, options: RepaintOptions, source: Source | None) -> Reference:

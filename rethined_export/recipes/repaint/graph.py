@@ -24,7 +24,7 @@ _NOISE = "standard normal noise"
 
 
 def rewritten(network: RepaintUNet) -> RepaintUNet:
-    """Twin of the network with norms that have no view by groups.
+    """Twin of the network with norms whose weights are no factors of their own.
 
     Args:
         network: in eval mode; its weights are shared, for they are half a billion.
