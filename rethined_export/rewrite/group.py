@@ -1,8 +1,8 @@
 """Norms over groups of channels whose weight is no factor of its own.
 
-A constant factor with a constant added after it becomes a batch norm in Core ML, which adds 1e-5 to a
-variance that is 1: in a network of 38 such norms, differences of 2e-5. Here weights are divided by
-the deviations first. Sums are made in small steps (see :mod:`rethined_export.rewrite.standard`):
+A constant factor with a constant added after it becomes a batch norm in Core ML, which adds 1e-5 to
+a variance that is 1: in a network of 38 such norms, differences of 2e-5. Here weights are divided
+by the deviations first. Sums are made in small steps (see :mod:`rethined_export.rewrite.standard`):
 rows, columns, then the channels of a group.
 """
 
