@@ -138,10 +138,11 @@ def narrow_migan() -> Guest:
     return Guest("migan", MiGanOptions(), migan.MiGanInpainter(network).eval())
 
 
-def tiny_repaint(io: str = "plain") -> Guest:
-    """A preset, which is as narrow as groups of 32 channels let it be."""
+def narrow_repaint(io: str = "plain") -> Guest:
+    """A level less than the tiny preset; groups of 32 channels let it be no narrower."""
     options = RepaintOptions(preset="tiny", steps=20, jumps="5x2", io=io)
-    network = repaint.RepaintUNet(repaint.PRESETS["tiny"]).eval().requires_grad_(False)
+    config = replace(repaint.PRESETS["tiny"], widths=(1, 2), attention=(2,))
+    network = repaint.RepaintUNet(config).eval().requires_grad_(False)
     seed_weights(network, repaint.STAND_IN_GAIN)
     model = repaint.RepaintInpainter(network, options.schedule).eval()
     return Guest("repaint", options, model)
@@ -157,6 +158,6 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "deepfill v2-tf": partial(narrow_deepfill, "v2-tf"),
     "deepfill v1-daa": partial(narrow_deepfill, "v1-daa", "96x96"),
     "lama": narrow_lama,
-    "repaint": tiny_repaint,
+    "repaint": narrow_repaint,
     "migan": narrow_migan,
 }

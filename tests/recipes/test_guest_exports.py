@@ -16,7 +16,7 @@ from rethined_export.converters.reducing.types import Reduction
 from rethined_export.models.deepfill import PRESETS
 from rethined_export.parity.gates import GATES
 from rethined_export.spec import load_reference
-from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_two_stage, tiny_repaint
+from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_two_stage, narrow_repaint
 from tests.test_exports import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32.
@@ -46,7 +46,7 @@ WHOLE = [
 #: All ports of DeepFill, oblong and square; a pair, which is what the whole holds.
 OTHERS: dict[str, Callable[[], Guest]] = {
     "two-stage native": partial(narrow_two_stage, "native"),
-    "repaint native": partial(tiny_repaint, "native"),
+    "repaint native": partial(narrow_repaint, "native"),
     **{
         f"deepfill {preset} {size}": partial(narrow_deepfill, preset, size)
         for preset in PRESETS

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,32 @@ from rethined_export.cli.inpaint import main as inpaint
 from rethined_export.converters import tflite
 from rethined_export.converters.types import Array, Program
 from rethined_export.errors import UserError
-from rethined_export.models.repaint import RepaintInpainter
+from rethined_export.models.repaint import (
+    PRESETS,
+    STAND_IN_GAIN,
+    RepaintInpainter,
+    RepaintUNet,
+)
+from rethined_export.models.seeded import seed_weights
 from rethined_export.photo.window import Window
 from rethined_export.recipes import recipe
 from rethined_export.recipes.repaint import RECIPE
 from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.recipes.types import Reference, Source, TorchRunner
 from rethined_export.spec import ExportSpec
-from tests.guests import tiny_repaint
 
 TINY = RepaintOptions(preset="tiny")
 
 
+@cache
+def tiny() -> RepaintUNet:
+    network = RepaintUNet(PRESETS["tiny"]).eval().requires_grad_(False)
+    seed_weights(network, STAND_IN_GAIN)
+    return network
+
+
 def model_of(options: RepaintOptions) -> RepaintInpainter:
-    return RepaintInpainter(tiny_repaint().model.network, options.schedule).eval()
+    return RepaintInpainter(tiny(), options.schedule).eval()
 
 
 def test_it_is_registered():
@@ -152,6 +165,7 @@ def test_less_precision_is_measured(io):
     assert judge.fidelity(coarse, scene).psnr_hole_db < 25
 
 
+@pytest.mark.slow
 @pytest.mark.conversion
 def test_a_photo_is_filled_by_the_schedule_of_the_file(tmp_path):
     """From the command line; a fill through the artifact is torch's, and known pixels are kept."""
@@ -218,7 +232,7 @@ def planes(pixels: np.ndarray) -> Tensor:
 
 def test_a_checkpoint_is_read_as_it_is_published(tmp_path):
     """A plain state dict."""
-    state = tiny_repaint().model.network.state_dict()
+    state = tiny().state_dict()
     state["out.2.bias"] = torch.full((6,), 7.0)
     torch.save(state, tmp_path / "ema.pt")
     model = RECIPE.reference(TINY, Source(tmp_path / "ema.pt")).model
@@ -231,20 +245,19 @@ def refused(path: Path, options: RepaintOptions, message: str) -> None:
 
 
 def test_a_network_that_is_told_a_class_is_refused(tmp_path):
-    state = tiny_repaint().model.network.state_dict()
+    state = tiny().state_dict()
     state["label_emb.weight"] = torch.zeros(1000, 128)
     torch.save(state, tmp_path / "256x256_diffusion.pt")
     refused(tmp_path / "256x256_diffusion.pt", TINY, "it is of a network that is told a class")
 
 
 def test_another_presets_checkpoint_is_told(tmp_path):
-    torch.save(tiny_repaint().model.network.state_dict(), tmp_path / "small.pt")
+    torch.save(tiny().state_dict(), tmp_path / "small.pt")
     refused(tmp_path / "small.pt", RepaintOptions(), "it has the names of --preset tiny")
 
 
 def test_what_no_tflite_file_holds_is_refused_before_it_is_converted(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "_MOST", 5_000_000)
-    guest = tiny_repaint()
-    program = RECIPE.program(guest.options, guest.model, "whole")
+    program = RECIPE.program(TINY, model_of(TINY), "whole")
     with pytest.raises(UserError, match=r"ends at 0\.01 GB, and the weights alone are 0\.01 GB"):
         tflite.convert(program, tmp_path / "a.tflite")
