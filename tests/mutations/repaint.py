@@ -1,4 +1,4 @@
-"""What breaks an ONNX artifact of RePaint: one step, of a network with 64 channels at its bottom."""
+"""What breaks an ONNX artifact of RePaint: one step, by a network of 64 channels at its bottom."""
 
 from collections.abc import Callable
 

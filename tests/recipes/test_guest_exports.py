@@ -16,7 +16,7 @@ from rethined_export.converters.reducing.types import Reduction
 from rethined_export.models.deepfill import PRESETS
 from rethined_export.parity.gates import GATES
 from rethined_export.spec import load_reference
-from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_two_stage, narrow_repaint
+from tests.guests import GUESTS, Guest, narrow_deepfill, narrow_repaint, narrow_two_stage
 from tests.test_exports import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32.
