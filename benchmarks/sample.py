@@ -99,7 +99,7 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
     if spec.options.io != "plain":
         raise UserError(f"{path} takes its network's own inputs; devices run --io plain")
     scene = next(spec.recipe.scenes(spec.options, None, None))
-    inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}
+    inputs = dict(scene.inputs)
     with converter(target).load(path, 1) as runtime:
         outputs = runtime(**inputs)
     _store(Path(folder), path, inputs, outputs)

@@ -7,14 +7,21 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from rethined_export.converters.files import check_file
+from rethined_export.converters.files import check_file, weights_beside
 from rethined_export.converters.types import Array, ArtifactError, Program
 
 OPSET = 18
+#: Bytes of weights that one file holds: protobuf ends at 2 GiB, and the graph needs room.
+MOST_INSIDE = 2_000_000_000
+#: Bytes of a tensor that lies beside the graph, where they do not fit; and of what each begins at a
+#: multiple of, so that runtimes can map it into memory.
+_LARGE, _PAGE = 1 << 16, 4096
 
 
 def convert(program: Program, path: Path) -> None:
     """Trace, export at opset 18, simplify, and write one self-contained file.
+
+    Weights that are too many for one lie beside it (see :func:`weights_beside`).
 
     Raises:
         ImportError: onnxsim is not installed.
@@ -33,6 +40,7 @@ def convert(program: Program, path: Path) -> None:
         verbose=False,
     )
     assert exported is not None
+    heavy = _set_aside(exported.model.graph)
     model, checked = onnxsim.simplify(exported.model_proto)
     if not checked:
         raise RuntimeError("onnxsim changed what the graph computes; its self-check failed")
@@ -40,7 +48,44 @@ def convert(program: Program, path: Path) -> None:
     onnx.helper.set_model_props(model, dict(sorted(program.metadata.items())))
     model.producer_name, model.producer_version = "rethined-export", ""
     onnx.checker.check_model(model, full_check=True)
+    if heavy:
+        _write_beside(model.graph, heavy, weights_beside(path))
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _set_aside(graph: Any) -> dict[str, Any]:
+    """Make large weights inputs of an exporter's graph, where all are too many for one file.
+
+    Returns:
+        The tensors that were taken out, by name.
+    """
+    stored = {name: value.const_value for name, value in graph.initializers.items()}
+    if sum(tensor.nbytes for tensor in stored.values()) <= MOST_INSIDE:
+        return {}
+    heavy = {name: tensor for name, tensor in stored.items() if tensor.nbytes >= _LARGE}
+    for name in heavy:
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        graph.inputs.append(value)
+    return heavy
+
+
+def _write_beside(graph: Any, heavy: dict[str, Any], place: Path) -> None:
+    """Store in a file of their own the weights that had been made inputs."""
+    inputs = {given.name: given.type.tensor_type for given in graph.input}
+    kept = [given for given in graph.input if given.name not in heavy]
+    del graph.input[:]
+    graph.input.extend(kept)
+    with place.open("wb") as file:
+        for name, tensor in heavy.items():
+            file.write(bytes(-file.tell() % _PAGE))
+            stored = graph.initializer.add(name=name, data_type=inputs[name].elem_type)
+            stored.dims.extend(tensor.shape.numpy())
+            stored.data_location = onnx.TensorProto.EXTERNAL
+            where = {"location": place.name, "offset": file.tell(), "length": tensor.nbytes}
+            for key, value in where.items():
+                stored.external_data.add(key=key, value=str(value))
+            file.write(tensor.tobytes())
 
 
 def _drop_traces(model: Any) -> None:

@@ -225,14 +225,16 @@ def _lock(folder: Path) -> Iterator[None]:
 
 def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> Exported:
     destination = request.output / spec.file_name()
-    scratch = scratch_name(request.output, spec.file_name())
+    # In a folder, where it has its name: an artifact with weights beside it says what theirs is.
+    scratch = scratch_name(request.output, spec.stem())
     entry = Exported(spec, destination)
 
     def stage(text: str) -> None:
         on_stage(spec.target, text)
 
     try:
-        return _convert_and_check(request, entry, scratch, stage)
+        scratch.mkdir()
+        return _convert_and_check(request, entry, scratch / destination.name, stage)
     except JobError as error:
         return replace(entry, failure=str(error), exit_code=error.exit_code, log=error.log)
     except UserError as error:
@@ -245,7 +247,6 @@ def _export_one(request: ExportRequest, spec: ExportSpec, on_stage: OnStage) -> 
         return replace(entry, failure=reason, exit_code=UserError.exit_code)
     finally:
         remove(scratch)
-        remove(_exact(scratch))
 
 
 def _exact(scratch: Path) -> Path:
@@ -484,7 +485,7 @@ def _convert(target: Converter, name: str, program: Program, path: Path) -> None
     """
     try:
         target.convert(program, path)
-    except (ImportError, OSError):
+    except (ImportError, OSError, UserError):
         raise
     except Exception as error:
         if said := diagnose(program, name):

@@ -17,6 +17,7 @@ from rethined_export.models import (
     lama,
     migan,
     partial_conv,
+    repaint,
     twostage,
 )
 from rethined_export.models.seeded import seed_weights
@@ -31,6 +32,7 @@ from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.partial_conv.options import PartialConvOptions
+from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Reference
 
@@ -136,6 +138,16 @@ def narrow_migan() -> Guest:
     return Guest("migan", MiGanOptions(), migan.MiGanInpainter(network).eval())
 
 
+def narrow_repaint(io: str = "plain") -> Guest:
+    """A level less than the tiny preset; groups of 32 channels let it be no narrower."""
+    options = RepaintOptions(preset="tiny", steps=20, jumps="5x2", io=io)
+    config = replace(repaint.PRESETS["tiny"], widths=(1, 2), attention=(2,))
+    network = repaint.RepaintUNet(config).eval().requires_grad_(False)
+    seed_weights(network, repaint.STAND_IN_GAIN)
+    model = repaint.RepaintInpainter(network, options.schedule).eval()
+    return Guest("repaint", options, model)
+
+
 #: DeepFill without and with fusing; a square's transpositions may be merged as they may not be.
 GUESTS: dict[str, Callable[[], Guest]] = {
     "partial-conv": narrow_partial_conv,
@@ -146,5 +158,6 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "deepfill v2-tf": partial(narrow_deepfill, "v2-tf"),
     "deepfill v1-daa": partial(narrow_deepfill, "v1-daa", "96x96"),
     "lama": narrow_lama,
+    "repaint": narrow_repaint,
     "migan": narrow_migan,
 }

@@ -18,6 +18,7 @@ RECIPES = {
     "context-encoder": "rethined_export.recipes.context_encoder",
     "dfnet": "rethined_export.recipes.dfnet",
     "two-stage": "rethined_export.recipes.twostage",
+    "repaint": "rethined_export.recipes.repaint",
     "module": "rethined_export.recipes.module",
 }
 

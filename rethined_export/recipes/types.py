@@ -197,6 +197,10 @@ class Recipe(ABC, Generic[O]):
         """The programs by part as one function from ``image`` and ``mask`` to ``output``."""
         return programs["whole"]
 
+    def runs(self, options: O) -> int:
+        """How often a fill runs the network."""
+        return 1
+
     def fills_photos(self, options: O) -> bool:
         """Whether its caller fills photos in place, at their own resolution."""
         return False

@@ -27,6 +27,7 @@ SMALL = {
     "aot-gan": {"size": "64x48"},
     "dfnet": {"size": "256x256"},
     "two-stage": {"size": "256x256"},
+    "repaint": {"preset": "tiny", "steps": 3, "jumps": "1x2"},
 }
 
 
