@@ -54,6 +54,7 @@ def subjects() -> list[Subject]:
     from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
     from rethined_export.recipes.deepfill.options import DeepfillOptions
     from rethined_export.recipes.dfnet.options import DfNetOptions
+    from rethined_export.recipes.hifill.options import HiFillOptions
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.partial_conv.options import PartialConvOptions
@@ -69,6 +70,7 @@ def subjects() -> list[Subject]:
         Subject("context-encoder", ContextEncoderOptions(), 1.0),
         Subject("dfnet", DfNetOptions(), 1.0),
         Subject("two-stage", TwoStageOptions(), 1.0),
+        Subject("hifill", HiFillOptions(), 1.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),
     ]
 

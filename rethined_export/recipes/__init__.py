@@ -19,6 +19,7 @@ RECIPES = {
     "dfnet": "rethined_export.recipes.dfnet",
     "two-stage": "rethined_export.recipes.twostage",
     "repaint": "rethined_export.recipes.repaint",
+    "hifill": "rethined_export.recipes.hifill",
     "module": "rethined_export.recipes.module",
 }
 
