@@ -18,6 +18,7 @@ RECIPES = {
     "context-encoder": "rethined_export.recipes.context_encoder",
     "dfnet": "rethined_export.recipes.dfnet",
     "two-stage": "rethined_export.recipes.twostage",
+    "pmrf": "rethined_export.recipes.pmrf",
     "module": "rethined_export.recipes.module",
 }
 
