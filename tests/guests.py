@@ -17,6 +17,7 @@ from rethined_export.models import (
     lama,
     migan,
     partial_conv,
+    pmrf,
     twostage,
 )
 from rethined_export.models.seeded import seed_weights
@@ -31,6 +32,7 @@ from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.partial_conv.options import PartialConvOptions
+from rethined_export.recipes.pmrf.options import PmrfOptions
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Reference
 
@@ -136,6 +138,16 @@ def narrow_migan() -> Guest:
     return Guest("migan", MiGanOptions(), migan.MiGanInpainter(network).eval())
 
 
+def narrow_pmrf() -> Guest:
+    """One stage of each kind, whose single block a level makes two updates of the mask."""
+    config = replace(
+        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1, blocks=1
+    )
+    network = pmrf.Pmrf(config).requires_grad_(False)
+    seed_weights(network, pmrf.STAND_IN_GAIN)
+    return Guest("pmrf", PmrfOptions(size="96x64"), pmrf.Inpainter(network).eval())
+
+
 #: DeepFill without and with fusing; a square's transpositions may be merged as they may not be.
 GUESTS: dict[str, Callable[[], Guest]] = {
     "partial-conv": narrow_partial_conv,
@@ -147,4 +159,5 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "deepfill v1-daa": partial(narrow_deepfill, "v1-daa", "96x96"),
     "lama": narrow_lama,
     "migan": narrow_migan,
+    "pmrf": narrow_pmrf,
 }

@@ -24,6 +24,7 @@ from tests.mutations import (
     dfnet,
     migan,
     partial_conv,
+    pmrf,
     twostage,
 )
 from tests.mutations.test_onnx import Mutation
@@ -36,6 +37,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
     "dfnet": dfnet.MUTATIONS,
     "migan": migan.MUTATIONS,
     "partial-conv": partial_conv.MUTATIONS,
+    "pmrf": pmrf.MUTATIONS,
     "two-stage": twostage.MUTATIONS,
 }
 NARROW: dict[str, Callable[[], Guest]] = {
@@ -52,6 +54,7 @@ WHOLE = {
     "dfnet": "--model dfnet --preset celeba",
     "migan": "--model migan",
     "partial-conv": "--model partial-conv --size 128",
+    "pmrf": "--model pmrf --size 64x48",
     "two-stage": "--model two-stage --size 256x256",
 }
 EVERY_MUTATION = [(name, mutation) for name, those in MUTATIONS.items() for mutation in those]

@@ -27,6 +27,7 @@ SMALL = {
     "aot-gan": {"size": "64x48"},
     "dfnet": {"size": "256x256"},
     "two-stage": {"size": "256x256"},
+    "pmrf": {"size": "64x48"},
 }
 
 

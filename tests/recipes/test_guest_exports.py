@@ -38,6 +38,7 @@ WHOLE = [
     *(f"--model deepfill --preset {preset} --size 104x96" for preset in PRESETS),
     "--model lama --preset fourier --size 96x64",
     "--model migan",
+    "--model pmrf --size 64x48",
 ]
 #: All ports of DeepFill, oblong and square; a pair, which is what the whole holds.
 OTHERS: dict[str, Callable[[], Guest]] = {
