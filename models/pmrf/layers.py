@@ -9,10 +9,9 @@ from rethined_export.models.pmrf.priority import Rule, contour, mask_update
 EPSILON, SLOPE = 1e-5, 0.2
 
 
-def window_sum(x: Tensor, kernel: int = 3, stride: int = 1) -> Tensor:
-    """Of ``[B, 1, h, w]`` in windows of an odd side; past the border there is nothing."""
-    ones = torch.ones(1, 1, kernel, kernel, dtype=x.dtype)
-    return F.conv2d(x, ones, stride=stride, padding=kernel // 2)
+def window_sum(x: Tensor, stride: int = 1) -> Tensor:
+    """Of ``[B, 1, h, w]`` in windows of 3×3; past the border there is nothing."""
+    return F.conv2d(x, torch.ones(1, 1, 3, 3, dtype=x.dtype), stride=stride, padding=1)
 
 
 class PartialConv(nn.Module):

@@ -1,6 +1,114 @@
 """What breaks an ONNX artifact of parallel multi-resolution fusion."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
+from onnx import NodeProto, helper
 
-MUTATIONS: list = []
+from tests.mutations.aot_gan import change_number
+from tests.mutations.test_onnx import change, mask_polarity, nodes
+
+
+def number(model: onnx.ModelProto, value: float) -> str:
+    """The name of a new stored number."""
+    name = f"number_{len(model.graph.initializer)}"
+    model.graph.initializer.append(helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value]))
+    return name
+
+
+def producer(model: onnx.ModelProto, name: str) -> NodeProto | None:
+    return next((node for node in model.graph.node if name in node.output), None)
+
+
+def quotients(model: onnx.ModelProto, kind: str) -> Iterator[NodeProto]:
+    """Divisions by what a node of one type gives, where that is at least some number."""
+    for node in nodes(model, "Div"):
+        least = producer(model, node.input[1])
+        if least is not None and least.op_type == "Clip":
+            counted = producer(model, least.input[0])
+            if counted is not None and counted.op_type == kind:
+                yield node
+
+
+def a_larger_share_asked_for(model: onnx.ModelProto) -> None:
+    share = number(model, 0.6)
+    for largest in nodes(model, "ReduceMax"):
+        asked = next(n for n in nodes(model, "Mul") if largest.output[0] in n.input)
+        asked.input[:] = [largest.output[0], share]
+
+
+def known_places_compete(model: onnx.ModelProto) -> None:
+    """The largest priority is one over all places."""
+    for largest in nodes(model, "ReduceMax"):
+        unknown = producer(model, largest.input[0])
+        assert unknown is not None
+        assert unknown.op_type == "Mul"
+        largest.input[0] = unknown.input[0]
+
+
+def isophote_not_turned(model: onnx.ModelProto) -> None:
+    turned = next(n for n in nodes(model, "Abs") if producer(model, n.input[0]).op_type == "Sub")  # type: ignore[union-attr]
+    found = producer(model, turned.input[0])
+    assert found is not None
+    found.op_type = "Add"
+
+
+def border_counts_as_nothing_in_differences(model: onnx.ModelProto) -> None:
+    change(model, "differences.down", lambda matrix: matrix - np.diag(np.diag(matrix)))
+
+
+def windows_not_weighed_by_what_is_known(model: onnx.ModelProto) -> None:
+    nine, found = number(model, 9), list(quotients(model, "Conv"))
+    assert len(found) > 10
+    for node in found:
+        node.input[1] = nine
+
+
+def levels_that_know_nothing_count(model: onnx.ModelProto) -> None:
+    """A fusion divides by four wherever it is."""
+    four, found = number(model, 4), list(quotients(model, "Add"))
+    assert found
+    for node in found:
+        node.input[1] = four
+
+
+def attention_ten_times_as_flat(model: onnx.ModelProto) -> None:
+    change_number(model, 10, 1)
+
+
+def attention_to_the_hole(model: onnx.ModelProto) -> None:
+    change_number(model, -1e4, 1e4)
+
+
+def enlarged_by_nearest_neighbours(model: onnx.ModelProto) -> None:
+    for node in nodes(model, "Resize"):
+        for attribute in node.attribute:
+            if attribute.name == "mode":
+                attribute.s = b"nearest"
+
+
+def steeper_slope(model: onnx.ModelProto) -> None:
+    nodes(model, "LeakyRelu")[-1].attribute[0].f = 0.25
+
+
+def levels_told_the_other_way_round(model: onnx.ModelProto) -> None:
+    """The image is right; when which place was painted is not."""
+    told = next(node for node in nodes(model, "Concat") if "updates" in node.output)
+    told.input[:] = list(reversed(told.input))
+
+
+MUTATIONS = [
+    a_larger_share_asked_for,
+    known_places_compete,
+    isophote_not_turned,
+    border_counts_as_nothing_in_differences,
+    windows_not_weighed_by_what_is_known,
+    levels_that_know_nothing_count,
+    attention_ten_times_as_flat,
+    attention_to_the_hole,
+    enlarged_by_nearest_neighbours,
+    steeper_slope,
+    levels_told_the_other_way_round,
+    mask_polarity,
+]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.pmrf import (
+    LEVELS,
     STRIDE,
     Attention,
     Layer,
@@ -60,14 +61,18 @@ def rewritten(model: Pmrf, height: int, width: int) -> Pmrf:
     """
     made = copy.deepcopy(model).requires_grad_(False)
     lowest = height // STRIDE, width // STRIDE
-    differences = [CentralDifferences(lowest[0] << i, lowest[1] << i) for i in range(4)]
+    differences = [CentralDifferences(lowest[0] << i, lowest[1] << i) for i in range(LEVELS)]
     masked = made.config.masked_stages
     for parts in (made.stages, made.fusions):
         for number, part in enumerate(parts):
             for name, layer in list(part.named_modules()):
                 if isinstance(layer, Layer):
-                    twin = MaskedLayer(layer.partial, differences) if number < masked else None
-                    part.set_submodule(name, twin or WholeLayer(layer.partial.conv))
+                    twin = (
+                        MaskedLayer(layer.partial, differences)
+                        if number < masked
+                        else WholeLayer(layer.partial.conv)
+                    )
+                    part.set_submodule(name, twin)
     made.fill = UnrolledFill(*lowest)
     for place, attention in enumerate(made.attentions):
         made.attentions[place] = RewrittenAttention(cast(Attention, attention))
