@@ -47,15 +47,21 @@ def known_places_compete(model: onnx.ModelProto) -> None:
         largest.input[0] = unknown.input[0]
 
 
-def isophote_not_turned(model: onnx.ModelProto) -> None:
-    turned = next(n for n in nodes(model, "Abs") if producer(model, n.input[0]).op_type == "Sub")  # type: ignore[union-attr]
-    found = producer(model, turned.input[0])
-    assert found is not None
-    found.op_type = "Add"
+def one_side_of_a_contour_the_other_way_round(model: onnx.ModelProto) -> None:
+    """On the highest level."""
+    sides = producer(model, nodes(model, "Abs")[-1].input[0])
+    assert sides is not None
+    assert sides.op_type == "Add"
+    sides.op_type = "Sub"
 
 
 def border_counts_as_nothing_in_differences(model: onnx.ModelProto) -> None:
-    change(model, "differences.down", lambda matrix: matrix - np.diag(np.diag(matrix)))
+    """On the highest level."""
+    stored = max(
+        (stored for stored in model.graph.initializer if "differences.down" in stored.name),
+        key=lambda stored: stored.dims[0],
+    )
+    change(model, stored.name, lambda matrix: matrix - np.diag(np.diag(matrix)))
 
 
 def windows_not_weighed_by_what_is_known(model: onnx.ModelProto) -> None:
@@ -101,7 +107,7 @@ def levels_told_the_other_way_round(model: onnx.ModelProto) -> None:
 MUTATIONS = [
     a_larger_share_asked_for,
     known_places_compete,
-    isophote_not_turned,
+    one_side_of_a_contour_the_other_way_round,
     border_counts_as_nothing_in_differences,
     windows_not_weighed_by_what_is_known,
     levels_that_know_nothing_count,
