@@ -141,7 +141,7 @@ def narrow_migan() -> Guest:
 def narrow_pmrf() -> Guest:
     """One stage of each kind, whose single block a level makes two updates of the mask."""
     config = replace(
-        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1, blocks=1
+        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1
     )
     network = pmrf.Pmrf(config).requires_grad_(False)
     seed_weights(network, pmrf.STAND_IN_GAIN)

@@ -48,7 +48,10 @@ class Attention(nn.Module):
 
     def keys(self, maps: Sequence[Tensor]) -> Tensor:
         """What positions are compared by, ``[B, K, h, w]``."""
-        small = [maps[0], *(F.avg_pool2d(x, 2**level) for level, x in enumerate(maps) if level)]
+        small = [
+            maps[0],
+            *(F.avg_pool2d(x, 2**level, 2**level) for level, x in enumerate(maps) if level),
+        ]
         keys: Tensor = self.key(torch.cat(small, dim=1))
         return keys
 

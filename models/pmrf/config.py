@@ -27,7 +27,7 @@ class PmrfConfig:
     key_width: int = 128
     masked_stages: int = 5
     attended_stages: int = 3
-    blocks: int = 2
+    blocks: int = 1
 
     def channels(self, level: int) -> int:
         """Of a level's maps."""

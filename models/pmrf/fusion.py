@@ -1,8 +1,7 @@
 """Fusion: every level becomes the mean of all of them, brought to its size and channels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +10,8 @@ from torch.nn import functional as F
 from rethined_export.models.pmrf.config import LEVELS, PmrfConfig
 from rethined_export.models.pmrf.layers import Layer
 
-
-class Down(nn.Module):
-    """From a level to a lower one by layers of stride 2."""
-
-    def __init__(self, config: PmrfConfig, above: int, below: int) -> None:
-        super().__init__()
-        levels = range(above, below, -1)
-        self.layers = nn.ModuleList(
-            Layer(config.channels(level), config.channels(level - 1), level, stride=2)
-            for level in levels
-        )
-
-    def forward(self, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        for layer in self.layers:
-            x, known = layer(x, known)
-        return x, known
+#: A map, 0 where unknown, and what is known of it; None: all.
+Masked = tuple[Tensor, Tensor | None]
 
 
 class Up(nn.Module):
@@ -37,7 +22,7 @@ class Up(nn.Module):
         self.scale = float(2 ** (above - below))
         self.conv = nn.Conv2d(config.channels(below), config.channels(above), 1)
 
-    def forward(self, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, known: Tensor | None) -> Masked:
         x = self.conv(x)
         if known is None:
             return self._enlarged(x), None
@@ -48,48 +33,45 @@ class Up(nn.Module):
         return F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
 
-class Same(nn.Module):
-    """A level to itself."""
-
-    def forward(self, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return x, known
-
-
 class Fusion(nn.Module):
     """The mean of all levels on each, of those places only that are known.
 
     Args:
-        targets: levels that are made.
+        lowest: level that is made; all above are too.
     """
 
-    def __init__(self, config: PmrfConfig, targets: Iterable[int] = range(LEVELS)) -> None:
+    def __init__(self, config: PmrfConfig, lowest: int = 0) -> None:
         super().__init__()
-        self.paths = nn.ModuleList(
-            nn.ModuleList(_path(config, source, target) for source in range(LEVELS))
-            for target in targets
-        )
+        self.lowest = lowest
+        self.downs, self.ups = nn.ModuleDict(), nn.ModuleDict()
+        for source in range(LEVELS):
+            for below in range(lowest, source):
+                layer = Layer(config.channels(below + 1), config.channels(below), below, stride=2)
+                self.downs[f"{source}_{below}"] = layer
+            for above in range(max(source + 1, lowest), LEVELS):
+                self.ups[f"{source}_{above}"] = Up(config, source, above)
 
     def forward(
         self, maps: Sequence[Tensor], known: Sequence[Tensor | None]
     ) -> tuple[list[Tensor], list[Tensor | None]]:
-        """Maps and what is known of them by level from the lowest; the same of each target."""
-        given = list(zip(maps, known, strict=True))
-        made = [
-            _mean(
-                [path(*pair) for path, pair in zip(cast(nn.ModuleList, paths), given, strict=True)]
-            )
-            for paths in self.paths
-        ]
+        """Maps and what is known of them, by level from the lowest there is; those that are made.
+
+        A level is brought to lower ones by one layer after the other, each of stride 2.
+        """
+        parts: list[list[Masked]] = [[] for _ in maps]
+        for source, given in enumerate(zip(maps, known, strict=True)):
+            if source >= self.lowest:
+                parts[source].append(given)
+            for above in range(max(source + 1, self.lowest), LEVELS):
+                parts[above].append(self.ups[f"{source}_{above}"](*given))
+            for below in range(source - 1, self.lowest - 1, -1):
+                given = self.downs[f"{source}_{below}"](*given)
+                parts[below].append(given)
+        made = [_mean(those) for those in parts[self.lowest :]]
         return [x for x, _ in made], [found for _, found in made]
 
 
-def _path(config: PmrfConfig, source: int, target: int) -> nn.Module:
-    if source == target:
-        return Same()
-    return (Down if source > target else Up)(config, source, target)
-
-
-def _mean(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+def _mean(parts: Sequence[Masked]) -> Masked:
     """Of maps that are 0 where unknown."""
     total = reduce(torch.add, (x for x, _ in parts))
     masks = [known for _, known in parts if known is not None]

@@ -81,8 +81,9 @@ class Pmrf(nn.Module):
         self.config = config
         count = config.masked_stages + config.attended_stages
         self.stages = nn.ModuleList(Stage(config, first=not stage) for stage in range(count))
-        last = [range(LEVELS)] * (count - 1) + [range(LEVELS - 1, LEVELS)]
-        self.fusions = nn.ModuleList(Fusion(config, targets) for targets in last)
+        # Of the last one only the level that is painted from is asked for.
+        lowest = [0] * (count - 1) + [LEVELS - 1]
+        self.fusions = nn.ModuleList(Fusion(config, level) for level in lowest)
         self.attentions = nn.ModuleList(Attention(config) for _ in range(config.attended_stages))
         self.fill = Fill()
         self.paint = nn.Conv2d(config.channels(LEVELS - 1), 3, 3, padding=1)
@@ -108,7 +109,7 @@ class Pmrf(nn.Module):
         sides = [2 ** self.config.shrinkings(level) for level in range(LEVELS)]
         maps: list[Tensor] = [_shrunk(F.avg_pool2d, image, side) for side in sides]
         seen: list[Tensor | None] = [_shrunk(F.max_pool2d, known, side) for side in sides]
-        hole = F.max_pool2d(1 - known, sides[0])
+        hole = F.max_pool2d(1 - known, sides[0], sides[0])
         tallies = [Tally(rule) for _ in sides]
         masked = self.config.masked_stages
         for number, (stage, fusion) in enumerate(zip(self.stages, self.fusions, strict=True)):
@@ -123,8 +124,8 @@ class Pmrf(nn.Module):
         return torch.tanh(self.paint(maps[-1])), _full_size([t.updates for t in tallies], sides)
 
 
-def _shrunk(pool: Callable[[Tensor, int], Tensor], x: Tensor, side: int) -> Tensor:
-    return x if side == 1 else pool(x, side)
+def _shrunk(pool: Callable[[Tensor, int, int], Tensor], x: Tensor, side: int) -> Tensor:
+    return x if side == 1 else pool(x, side, side)
 
 
 def _full_size(updates: Sequence[Tensor | None], sides: Sequence[int]) -> Tensor:

@@ -44,23 +44,30 @@ def central_differences(x: Tensor) -> tuple[Tensor, Tensor]:
     return down, (x[:, :, 1:-1, 2:] - x[:, :, 1:-1, :-2]) / 2
 
 
+def detail(x: Tensor) -> Tensor:
+    """X − X↓↑ of ``[B, 1, h, w]``, even sides. Assumed: the mean of 2×2 places, and bilinear."""
+    halved = F.avg_pool2d(x, 2)
+    return x - F.interpolate(halved, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 def contour(
-    mean: Tensor, known: Tensor, level: int, gradient: Gradient = central_differences
+    mean: Tensor,
+    known: Tensor,
+    level: int,
+    gradient: Gradient = central_differences,
+    detail: Callable[[Tensor], Tensor] = detail,
 ) -> Tensor:
     """ρ: how strongly contours cross the edge of what is known.
 
     On the lowest level the isophote, |n·∇X⊥|; on others what a map loses when it is halved,
     |n·∇(X − X↓↑)|. Assumed: n is the unit vector along the mask's gradient, none where that is
-    none; halving averages 2×2 places, and enlarging is bilinear.
+    none.
 
     Args:
         mean: of the map over its channels, ``[B, 1, h, w]``. known: like it, 1 or 0.
         level: 0 is the lowest; even sides on others.
     """
-    if level:
-        halved = F.avg_pool2d(mean, 2)
-        mean = mean - F.interpolate(halved, scale_factor=2.0, mode="bilinear", align_corners=False)
-    down, across = gradient(mean)
+    down, across = gradient(detail(mean) if level else mean)
     edge_down, edge_across = gradient(known)
     if level:
         along = edge_down * down + edge_across * across

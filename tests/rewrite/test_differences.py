@@ -1,12 +1,12 @@
-"""Central differences by matrices against slices of a map with its border repeated."""
+"""Differences within a map by matrices against slices, pooling and bilinear enlargement."""
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rethined_export.models.pmrf.priority import central_differences
-from rethined_export.rewrite.differences import CentralDifferences
-from tests.twins import VALUES
+from rethined_export.models.pmrf.priority import central_differences, detail
+from rethined_export.rewrite.differences import CentralDifferences, HalvedDetail
+from tests.twins import VALUES, assert_within, rounding
 
 
 @settings(deadline=None, max_examples=60)
@@ -18,3 +18,12 @@ def test_equals_differences_bit_for_bit(height, width, values):
         CentralDifferences(height, width)(x), central_differences(x), strict=True
     ):
         assert torch.equal(made, expected[0, 0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.integers(1, 10), columns=st.integers(1, 10), values=VALUES)
+def test_equals_what_halving_loses(rows, columns, values):
+    """Sums of 16 values with weights that sum to one, and one difference."""
+    x = values.draw(1, 1, 2 * rows, 2 * columns)
+    made = HalvedDetail(2 * rows, 2 * columns)(x)
+    assert_within(made, detail(x)[0, 0], rounding(20, x))

@@ -1,7 +1,6 @@
 """The network for images of one size, in operators that all targets take."""
 
 import copy
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -24,7 +23,7 @@ from rethined_export.models.pmrf import (
 from rethined_export.models.pmrf.attention import FLOOR, NEVER, SHARPNESS
 from rethined_export.models.pmrf.layers import EPSILON, SLOPE
 from rethined_export.rewrite.box import BoxSum
-from rethined_export.rewrite.differences import CentralDifferences
+from rethined_export.rewrite.differences import CentralDifferences, HalvedDetail
 from rethined_export.rewrite.mixing import dense_mix
 from rethined_export.rewrite.standard import instance_norm
 
@@ -61,46 +60,59 @@ def rewritten(model: Pmrf, height: int, width: int) -> Pmrf:
     """
     made = copy.deepcopy(model).requires_grad_(False)
     lowest = height // STRIDE, width // STRIDE
-    differences = [CentralDifferences(lowest[0] << i, lowest[1] << i) for i in range(LEVELS)]
+    planes = [Planes(i, lowest[0] << i, lowest[1] << i) for i in range(LEVELS)]
     masked = made.config.masked_stages
     for parts in (made.stages, made.fusions):
         for number, part in enumerate(parts):
             for name, layer in list(part.named_modules()):
                 if isinstance(layer, Layer):
                     twin = (
-                        MaskedLayer(layer.partial, differences)
+                        MaskedLayer(layer.partial, planes[layer.partial.level])
                         if number < masked
                         else WholeLayer(layer.partial.conv)
                     )
                     part.set_submodule(name, twin)
-    made.fill = UnrolledFill(*lowest)
+    made.set_submodule("fill", UnrolledFill(*lowest))
     for place, attention in enumerate(made.attentions):
         made.attentions[place] = RewrittenAttention(cast(Attention, attention))
     return made.eval()
 
 
+class Planes(nn.Module):
+    """What is computed of single channels; all layers of a level share it."""
+
+    def __init__(self, level: int, height: int, width: int) -> None:
+        super().__init__()
+        self.gradient = CentralDifferences(height, width)
+        self.detail = HalvedDetail(height, width) if level else nn.Identity()
+
+
 class MaskedLayer(nn.Module):
-    """Twin of :class:`Layer` where not all is known, and nothing but 0 where it is not."""
+    """Twin of :class:`Layer` where not all is known, and nothing but 0 where it is not.
+
+    The number of a window's places, which sums are multiplied by, goes into the weights.
+    """
 
     bias: Tensor
 
-    def __init__(self, plain: PartialConv, differences: Sequence[CentralDifferences]) -> None:
+    def __init__(self, plain: PartialConv, planes: Planes) -> None:
         super().__init__()
         self.conv, bias = _without_bias(plain.conv)
+        self.conv.weight = nn.Parameter(plain.conv.weight * 9, requires_grad=False)
         self.register_buffer("bias", bias)
         self.level, self.stride = plain.level, plain.stride
         self.count = BoxSum(3, plain.stride)
-        self.differences = differences[plain.level]
+        self.planes = planes if plain.stride == 1 else None
 
     def forward(self, x: Tensor, known: Tensor, rule: Rule = mask_update) -> tuple[Tensor, Tensor]:
         count = self.count(known)
-        if self.stride == 1:
+        if self.planes is not None:
             mean = x.mean(1, keepdim=True)
-            rho = contour(mean, known, self.level, self.differences)
+            rho = contour(mean, known, self.level, self.planes.gradient, self.planes.detail)
             found = rule(known, count, count * rho)
         else:
-            found = F.max_pool2d(known, self.stride)
-        x = self.conv(x) * (found * 9 / count.clamp_min(1)) + self.bias * found
+            found = F.max_pool2d(known, self.stride, self.stride)
+        x = self.conv(x) * (found / count.clamp_min(1)) + self.bias * found
         return _activated(x) * found, found
 
 
