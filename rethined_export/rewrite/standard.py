@@ -35,10 +35,8 @@ def standardised(x: Tensor, epsilon: float) -> Tensor:
 def instance_norm(x: Tensor, epsilon: float) -> Tensor:
     """Twin of ``F.instance_norm`` without parameters: over ``sqrt(variance + epsilon)``.
 
-    The epsilon keeps small deviations from being magnified, so sums are whole maps' here.
-
     Args:
         x: ``[B, C, h, w]``. epsilon: as much as a variance that is told from rounding.
     """
-    centred = x - x.mean((2, 3), keepdim=True)
-    return centred / torch.sqrt((centred * centred).mean((2, 3), keepdim=True) + epsilon)
+    centred = x - map_mean(x)
+    return centred / torch.sqrt(map_mean(centred * centred) + epsilon)

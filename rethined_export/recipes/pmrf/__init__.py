@@ -55,7 +55,7 @@ class PmrfRecipe(Recipe[PmrfOptions]):
     options = PmrfOptions
     stands_in = True
     rewrites = (
-        "gradients of maps and masks → products with a matrix",
+        "gradients of maps and masks, and maps halved and enlarged → products with matrices",
         "filling what is left in a loop → as many rings as there can be",
         "3×3 patches that attention compares → slices",
         "instance norms → means of rows, then of columns",
