@@ -144,7 +144,7 @@ def narrow_pmrf() -> Guest:
         pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1
     )
     network = pmrf.Pmrf(config).requires_grad_(False)
-    seed_weights(network, pmrf.STAND_IN_GAIN)
+    pmrf.seed_stand_in(network)
     return Guest("pmrf", PmrfOptions(size="96x64"), pmrf.Inpainter(network).eval())
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 LEVELS = 4
 #: Sides are multiples of this many pixels: those of level 0 are whole numbers.
 STRIDE = 2 ** (LEVELS - 1)
-#: Of the kernels, where weights that follow from the tensors' names stand in for trained ones.
-STAND_IN_GAIN = 0.5
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,12 @@ from torch.nn import functional as F
 from rethined_export.models.pmrf.attention import Attention
 from rethined_export.models.pmrf.config import LEVELS, PmrfConfig, check_size
 from rethined_export.models.pmrf.fusion import Fusion
-from rethined_export.models.pmrf.layers import Block, window_sum
+from rethined_export.models.pmrf.layers import Block, PartialConv, window_sum
 from rethined_export.models.pmrf.priority import Rule, mask_update
+from rethined_export.models.seeded import seed_weights
+
+#: Of the stand-in's kernels.
+_GAIN = 0.5
 
 
 class Tally:
@@ -138,3 +142,17 @@ def _full_size(updates: Sequence[Tensor | None], sides: Sequence[int]) -> Tensor
         ],
         dim=1,
     )
+
+
+def seed_stand_in(model: nn.Module) -> None:
+    """Fill a network in place with weights that follow from its tensors' names.
+
+    Half of each kernel is made the same in all nine places. Of random ones alone a window with one
+    known place gives three times what a whole one gives, and each ring of a hole the more.
+    """
+    seed_weights(model, _GAIN)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, PartialConv):
+                kernel = module.conv.weight
+                kernel.add_(3 * kernel.mean((2, 3), keepdim=True)).mul_(0.5**0.5)

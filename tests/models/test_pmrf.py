@@ -20,7 +20,6 @@ from torch import Tensor
 from rethined_export.models.pmrf import (
     DELTA,
     PRESETS,
-    STAND_IN_GAIN,
     Attention,
     Fill,
     Inpainter,
@@ -29,11 +28,11 @@ from rethined_export.models.pmrf import (
     contour,
     mask_update,
     native_input,
+    seed_stand_in,
     window_sum,
 )
 from rethined_export.models.pmrf.fusion import Fusion
 from rethined_export.models.pmrf.priority import central_differences
-from rethined_export.models.seeded import seed_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pmrf-worked-example.npz"
 #: Of values of order 1 to 10 in float64, sums of 18 products: a hundred times their rounding.
@@ -62,7 +61,7 @@ def layer(level: int) -> PartialConv:
 def network(**changes: int) -> Pmrf:
     config = replace(PRESETS["slides"], **{"width": 4, "key_width": 8, **changes})
     model = Pmrf(config).eval().requires_grad_(False)
-    seed_weights(model, STAND_IN_GAIN)
+    seed_stand_in(model)
     return model
 
 

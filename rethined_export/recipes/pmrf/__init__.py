@@ -8,13 +8,12 @@ from rethined_export.converters.types import Program, Runner
 from rethined_export.errors import UserError
 from rethined_export.models.pmrf import (
     PRESETS,
-    STAND_IN_GAIN,
     Inpainter,
     Pmrf,
     composite,
     native_input,
+    seed_stand_in,
 )
-from rethined_export.models.seeded import seed_weights
 from rethined_export.recipes.native import NativeRunner
 from rethined_export.recipes.pmrf.graph import Native, Plain, rewritten
 from rethined_export.recipes.pmrf.judge import PmrfJudge
@@ -74,7 +73,7 @@ class PmrfRecipe(Recipe[PmrfOptions]):
                 "so no file can be known to fit; leave --checkpoint out for untrained weights"
             )
         network = Pmrf(PRESETS[options.preset])
-        seed_weights(network, STAND_IN_GAIN)
+        seed_stand_in(network)
         return untrained_reference(Inpainter(network))
 
     def program(self, options: PmrfOptions, model: nn.Module, part: str) -> Program:

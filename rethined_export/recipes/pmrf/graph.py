@@ -72,7 +72,7 @@ def rewritten(model: Pmrf, height: int, width: int) -> Pmrf:
                         else WholeLayer(layer.partial.conv)
                     )
                     part.set_submodule(name, twin)
-    made.set_submodule("fill", UnrolledFill(*lowest))
+    made.set_submodule("fill", UnrolledFill(made.config.channels(0), *lowest))
     for place, attention in enumerate(made.attentions):
         made.attentions[place] = RewrittenAttention(cast(Attention, attention))
     return made.eval()
@@ -131,19 +131,21 @@ class UnrolledFill(nn.Module):
     """Twin of :class:`~rethined_export.models.pmrf.Fill`: as many rings as there can be.
 
     Args:
-        height, width: of the map.
+        channels, height, width: of the map.
     """
 
-    def __init__(self, height: int, width: int) -> None:
+    ones: Tensor
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
         self.rings = max(height, width) - 1
         self.count = BoxSum(3)
+        self.register_buffer("ones", torch.ones(channels, 1, 3, 3))
 
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        ones = self.count.ones.expand(x.shape[1], 1, 3, 3)
         for _ in range(self.rings):
             count = self.count(known)
-            around = F.conv2d(x, ones, padding=1, groups=x.shape[1])
+            around = F.conv2d(x, self.ones, padding=1, groups=len(self.ones))
             x = x + around * ((1 - known) / count.clamp_min(1))
             known = count.clamp_max(1)
         return x, known

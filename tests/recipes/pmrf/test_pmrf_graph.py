@@ -9,13 +9,13 @@ from torch import Tensor
 
 from rethined_export.models.pmrf import (
     PRESETS,
-    STAND_IN_GAIN,
     Attention,
     Fill,
     Layer,
     Pmrf,
     mask_update,
     native_input,
+    seed_stand_in,
 )
 from rethined_export.models.seeded import seed_weights
 from rethined_export.recipes.pmrf.graph import (
@@ -36,7 +36,7 @@ covers = st.sampled_from([0.1, 0.5, 0.9, 0.98])
 
 def network(**changes: int) -> Pmrf:
     model = Pmrf(replace(SMALL, **changes)).eval().requires_grad_(False)
-    seed_weights(model, STAND_IN_GAIN)
+    seed_stand_in(model)
     return model
 
 
@@ -120,14 +120,14 @@ def test_filling_unrolled_is_the_loop(seed, rows, columns, cover):
     its roundings to those it reads."""
     x, known = drawn(seed, cover, 2, rows, columns)
     expected, found = Fill()(x, known)
-    made, seen = UnrolledFill(rows, columns)(x, known)
+    made, seen = UnrolledFill(2, rows, columns)(x, known)
     assert torch.equal(seen, found)
     assert seen.all()
     assert_within(made, expected, 1e-6 * max(rows, columns) * max(1.0, x.abs().max().item()))
 
 
 def test_filling_nothing_gives_nothing():
-    made, seen = UnrolledFill(4, 6)(torch.zeros(1, 2, 4, 6), torch.zeros(1, 1, 4, 6))
+    made, seen = UnrolledFill(2, 4, 6)(torch.zeros(1, 2, 4, 6), torch.zeros(1, 1, 4, 6))
     assert not made.any()
     assert not seen.any()
 
