@@ -55,13 +55,12 @@ def one_side_of_a_contour_the_other_way_round(model: onnx.ModelProto) -> None:
     sides.op_type = "Sub"
 
 
-def border_counts_as_nothing_in_differences(model: onnx.ModelProto) -> None:
-    """On the highest level."""
-    stored = max(
-        (stored for stored in model.graph.initializer if "differences.down" in stored.name),
-        key=lambda stored: stored.dims[0],
-    )
-    change(model, stored.name, lambda matrix: matrix - np.diag(np.diag(matrix)))
+def contours_of_maps_themselves(model: onnx.ModelProto) -> None:
+    """Not of what they lose when they are halved."""
+    stored = [stored for stored in model.graph.initializer if "detail.down" in stored.name]
+    assert len(stored) == 3
+    for matrix in stored:
+        change(model, matrix.name, np.zeros_like)
 
 
 def windows_not_weighed_by_what_is_known(model: onnx.ModelProto) -> None:
@@ -108,7 +107,7 @@ MUTATIONS = [
     a_larger_share_asked_for,
     known_places_compete,
     one_side_of_a_contour_the_other_way_round,
-    border_counts_as_nothing_in_differences,
+    contours_of_maps_themselves,
     windows_not_weighed_by_what_is_known,
     levels_that_know_nothing_count,
     attention_ten_times_as_flat,
