@@ -58,6 +58,7 @@ def subjects() -> list[Subject]:
     from rethined_export.recipes.lama.options import LamaOptions
     from rethined_export.recipes.migan.options import MiGanOptions
     from rethined_export.recipes.partial_conv.options import PartialConvOptions
+    from rethined_export.recipes.pmrf.options import PmrfOptions
     from rethined_export.recipes.rethined.options import RethinedOptions
     from rethined_export.recipes.twostage.options import TwoStageOptions
 
@@ -71,6 +72,7 @@ def subjects() -> list[Subject]:
         Subject("dfnet", DfNetOptions(), 1.0),
         Subject("two-stage", TwoStageOptions(), 1.0),
         Subject("hifill", HiFillOptions(), 1.0),
+        Subject("pmrf", PmrfOptions(), 0.0),
         Subject("rethined", RethinedOptions(hr=1024), 0.0),
     ]
 

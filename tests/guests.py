@@ -18,6 +18,7 @@ from rethined_export.models import (
     lama,
     migan,
     partial_conv,
+    pmrf,
     repaint,
     twostage,
 )
@@ -34,6 +35,7 @@ from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.partial_conv.options import PartialConvOptions
+from rethined_export.recipes.pmrf.options import PmrfOptions
 from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Reference
@@ -161,6 +163,16 @@ def narrow_repaint(io: str = "plain") -> Guest:
     return Guest("repaint", options, model)
 
 
+def narrow_pmrf() -> Guest:
+    """One stage of each kind, whose single block a level makes two updates of the mask."""
+    config = replace(
+        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1
+    )
+    network = pmrf.Pmrf(config).requires_grad_(False)
+    pmrf.seed_stand_in(network)
+    return Guest("pmrf", PmrfOptions(size="96x64"), pmrf.Inpainter(network).eval())
+
+
 #: DeepFill without and with fusing; a square's transpositions may be merged as they may not be.
 GUESTS: dict[str, Callable[[], Guest]] = {
     "partial-conv": narrow_partial_conv,
@@ -174,4 +186,5 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "lama": narrow_lama,
     "repaint": narrow_repaint,
     "migan": narrow_migan,
+    "pmrf": narrow_pmrf,
 }

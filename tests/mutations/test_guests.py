@@ -25,6 +25,7 @@ from tests.mutations import (
     hifill,
     migan,
     partial_conv,
+    pmrf,
     repaint,
     twostage,
 )
@@ -40,6 +41,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
     "migan": migan.MUTATIONS,
     "partial-conv": partial_conv.MUTATIONS,
     "repaint": repaint.MUTATIONS,
+    "pmrf": pmrf.MUTATIONS,
     "two-stage": twostage.MUTATIONS,
 }
 NARROW: dict[str, Callable[[], Guest]] = {
@@ -58,6 +60,7 @@ WHOLE = {
     "migan": "--model migan",
     "partial-conv": "--model partial-conv --size 128",
     "repaint": "--model repaint --preset tiny",
+    "pmrf": "--model pmrf --size 64x48",
     "two-stage": "--model two-stage --size 256x256",
 }
 EVERY_MUTATION = [(name, mutation) for name, those in MUTATIONS.items() for mutation in those]

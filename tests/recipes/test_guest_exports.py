@@ -44,6 +44,7 @@ WHOLE = [
     "--model migan",
     "--model repaint --preset tiny",
     "--model repaint --preset tiny --io native",
+    "--model pmrf --size 64x48",
 ]
 #: All ports of DeepFill, oblong and square; a pair, which is what the whole holds.
 OTHERS: dict[str, Callable[[], Guest]] = {

@@ -103,7 +103,7 @@ class ExportGraph(LowResolution):
         scene = self.describe(image, mask)
         if self.upscale == "dense":
             attention = softmax(scene.scores, 3, self.dialect.score_limit)
-            low = self.refine(scene, dense_mix(scene.look.high, attention, PATCH, GRID))
+            low = self.refine(scene, dense_mix(scene.look.high, attention[0, 0], PATCH))
             return (self.finish(image, mask, scene, low, attention=attention),)
         scores, indices = self.strongest(scene.scores)
         return (self.complete(image, mask, scene, indices, scores), indices, scores)
@@ -164,7 +164,7 @@ class ExportGraph(LowResolution):
         patch = PATCH * self.scale
         if indices is None:
             assert attention is not None
-            mixed = dense_mix(high, attention, patch, GRID)
+            mixed = dense_mix(high, attention[0, 0], patch)
         else:
             mixed = self.gather_high(high, indices, weights)
         if self.paper:
