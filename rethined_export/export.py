@@ -256,7 +256,7 @@ def _exact(scratch: Path) -> Path:
 def _convert_and_check(
     request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
 ) -> Exported:
-    made = _make(entry.spec, scratch, stage)
+    made = make(entry.spec, scratch, stage)
     inputs, outputs = ([TensorInfo(**info) for info in made[side]] for side in ("takes", "gives"))
     manifest = Manifest(
         spec=entry.spec,
@@ -317,15 +317,30 @@ def _consented(parity: dict[str, Any]) -> dict[str, float] | None:
     return found
 
 
-def _make(spec: ExportSpec, path: Path, stage: Callable[[str], None]) -> dict[str, Any]:
-    """Convert, and reduce where the precision asks for it; the facts of what was written."""
+def make(
+    spec: ExportSpec,
+    path: Path,
+    stage: Callable[[str], None],
+    keep: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
+    """Convert, and reduce where the precision asks for it; the facts of what was written.
+
+    Args:
+        keep: layers to leave in floats, without searching for them.
+
+    Raises:
+        JobError: it cannot be done.
+    """
     arguments = {"spec": spec.to_dict(), "threads": worker_threads()}
     if spec.precision == EXACT:
         made = run_job(convert, {**arguments, "path": str(path)}, stage)
         return {**made, "calibrated": None, "kept": []}
     exact = _exact(path)
     made = run_job(convert, {**arguments, "path": str(exact)}, stage)
-    reduced = run_job(reduce, {**arguments, "source": str(exact), "path": str(path)}, stage)
+    places = {"source": str(exact), "path": str(path)}
+    reduced = run_job(
+        reduce, {**arguments, **places, "keep": None if keep is None else list(keep)}, stage
+    )
     remove(exact)
     peak = max(made["peak_rss_bytes"], reduced["peak_rss_bytes"])
     return {**made, **reduced, "peak_rss_bytes": peak}
