@@ -15,6 +15,8 @@ from rethined_export.converters.reducing.onnx import reducer
 from rethined_export.converters.reducing.onnx_half import to_half
 from rethined_export.converters.reducing.onnx_integers import to_int8, to_uint8
 from rethined_export.converters.reducing.types import METHODS, Reduction, Sample
+from rethined_export.tracing.artifact import recorder
+from rethined_export.tracing.tensors import traced
 
 SIDE, WIDTH = 16, 32
 #: Least PSNR in dB of the filled hole against fp32: of noise through four convolutions.
@@ -170,9 +172,19 @@ def test_images_as_integers(exact: Path, tmp_path: Path) -> None:
         made = session(**sample)["output"]
     known = np.repeat(sample["mask"] == 0, 3, axis=1)
     np.testing.assert_array_equal(made[known], sample["image"][known])
+    run = traced(recorder(path, 1), sample, tmp_path / "run")  # which is given floats too
+    np.testing.assert_array_equal(run.tensors[run.gives["output"]][known], levels[known])
     with target.load(exact, 1) as session:
         wanted = np.clip(session(**sample)["output"], 0, 1)  # there are no levels beyond
     assert -10 * np.log10(np.square(made - wanted)[~known].mean()) >= LEAST["int8"]
+
+
+def test_floats_become_the_nearest_level() -> None:
+    given = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2], np.float32)
+    np.testing.assert_array_equal(target.to_levels(given), [0, 0, 0, 1, 255, 255, 255])
+    levels = np.arange(256, dtype=np.uint8)
+    assert target.to_levels(levels) is levels
+    np.testing.assert_array_equal(target.to_levels(levels / np.float32(255)), levels)
 
 
 def test_what_lies_outside_the_levels_is_clipped(exact: Path, tmp_path: Path) -> None:
