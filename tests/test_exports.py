@@ -31,13 +31,13 @@ UNWANTED = {
 }
 
 CASES = [
-    "--hr 512 --variant published",
-    "--hr 2048",
+    "--hr 1024 --variant published",
     "--hr 512 --upscale patches",
     "--hr 1024 --upscale patches --split --top-k 4 --checkpoint WEIGHTS --least-mass 0%",
 ]
 SLOW_CASES = [
     "--hr 512",
+    "--hr 2048",
     "--hr 1024 --variant published --top-k 4",
     "--hr 1024 --upscale dense",
     "--hr 2048 --variant published",

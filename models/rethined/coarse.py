@@ -33,13 +33,16 @@ class CoarseModel(nn.Module):
             The image ``[B, 3, H, H]``, in [0, 1] or, from a push–pull fill, near it; and the
             encoder's five features.
         """
-        run = self._separable if self.decoder == "separable" else self._transposed
         if self.start == "zeros":
             features = self.model(x)
-            return torch.sigmoid(run(features)), features
+            return torch.sigmoid(self.decode(features)), features
         fill = push_pull(x, mask)
         features = self.model(torch.cat([fill, mask], dim=1))
-        return fill + run(features), features
+        return fill + self.decode(features), features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """The encoder's five features to ``[B, 3, H, H]``, of any range."""
+        return (self._separable if self.decoder == "separable" else self._transposed)(features)
 
     def _transposed(self, features: list[Tensor]) -> Tensor:
         out = features[4]

@@ -86,6 +86,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} ({self.prog} --help lists the options)")
 
+    def print_help(self, _file: object = None) -> None:
+        """As results are printed, so that a full output is noticed; argparse ignores one."""
+        print_text(self.format_help().rstrip("\n"))
+
 
 #: What the versions of decide how an artifact turns out or runs.
 _PACKAGES = (

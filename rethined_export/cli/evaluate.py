@@ -24,12 +24,13 @@ from rethined_export.names import choose
 from rethined_export.output import prepare, write_text
 
 if TYPE_CHECKING:
-    from rethined_export.quality.scenes import TestSet
+    from rethined_export.quality.scenes import PhotoSet
 
 EXAMPLES = """\
   rethined-eval
   rethined-eval dist/*.onnx dist/*.tflite --output build/quality
-  rethined-eval --checkpoint weights.safetensors --images ~/photos --hr 1024 --hr 2048"""
+  rethined-eval --checkpoint weights.safetensors --images ~/photos --hr 1024 --hr 2048
+  rethined-eval dist/dfnet*.onnx dist/two-stage*.onnx --images ~/DIV2K --resolution-study"""
 
 _SIDES = ("256", "512", "1024", "2048", "4096")
 
@@ -46,15 +47,18 @@ def _command(arguments: Sequence[str] | None) -> int:
     if chosen.seed < 0:
         raise UserError(f"--seed {chosen.seed}; use 0 or more")
     rule = mask_rule(chosen)
+    if chosen.resolution_study and (chosen.hr or chosen.masks is not None):
+        raise UserError("--resolution-study has sides and holes of its own; leave --hr and --masks")
     if chosen.masks is not None and chosen.images is None:
         raise UserError("--masks goes with --images, the folder of the photos they belong to")
     try:
         from rethined_export.quality.attention import mass_kept
         from rethined_export.quality.evaluate import Evaluation, evaluate
+        from rethined_export.quality.layouts import read_layout
         from rethined_export.quality.methods import Artifact, classical, network
         from rethined_export.quality.pictures import Pictures
         from rethined_export.quality.report import plot, to_html, to_json, to_markdown
-        from rethined_export.quality.scenes import bundled, folder
+        from rethined_export.quality.scenes import STUDY_SIDES, PhotoSet, bundled
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
@@ -67,7 +71,9 @@ def _command(arguments: Sequence[str] | None) -> int:
     reference = load_reference(ExportSpec("rethined", "onnx", options, checkpoint=checkpoint))
     network_model = reference.model
     assert isinstance(network_model, Rethined)
-    photos = bundled() if chosen.images is None else folder(chosen.images, chosen.masks, rule)
+    photos = bundled()
+    if chosen.images is not None:
+        photos = PhotoSet(read_layout(chosen.images, chosen.masks), rule)
     for note in _several(photos):
         say(err, f"note: {note}")
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
@@ -76,15 +82,16 @@ def _command(arguments: Sequence[str] | None) -> int:
     prepare(reports.values(), [chosen.output, crops])
     pictures = Pictures(crops)
     whole = Evaluation([], [])
-    for side in sides:
-        cases = list(photos.cases(side, chosen.seed))
+    study = chosen.resolution_study
+    for side in STUDY_SIDES if study else sides:
+        cases = list(photos.study(side) if study else photos.cases(side, chosen.seed))
         part = evaluate(methods, cases, pictures, lambda text: say(err, text))
         whole = Evaluation(whole.rows + part.rows, whole.summaries + part.summaries)
     kept = mass_kept(network_model, list(photos.cases(LOW_RESOLUTION, chosen.seed)))
     facts = {
         "photos": f"{len(photos.photos)} photos, "
         + ("bundled (scikit-image's)" if chosen.images is None else f"of {chosen.images.name}"),
-        "holes": "holes of their own" if photos.masks else f"generated holes, seed {chosen.seed}",
+        "holes": _holes(photos, study, chosen.seed),
         "weights": f"weights {reference.weights}, sha256 {reference.sha256[:12]}",
         "attention": "attention kept by k keys: "
         + ", ".join(f"{share:.0%} (k = {k})" for k, share in kept.items()),
@@ -127,7 +134,14 @@ def _command(arguments: Sequence[str] | None) -> int:
     return _told(unwritten)
 
 
-def _several(photos: "TestSet") -> Iterator[str]:
+def _holes(photos: "PhotoSet", study: bool, seed: int) -> str:
+    """Which holes the photos were given, in words."""
+    if study:
+        return "reduced by taking the nearest pixel, holes of half the side in the centre"
+    return photos.layout.matched or f"generated holes, seed {seed}"
+
+
+def _several(photos: "PhotoSet") -> Iterator[str]:
     """Which files hold more pictures than the one that is taken."""
     from rethined_export.photo.files import frames_in
 
@@ -159,7 +173,10 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--images", type=Path, metavar="DIR",
         help="photos, or a folder with images/ and masks/; default: 13 bundled ones")  # fmt: skip
     options.add_argument("--masks", type=Path, metavar="DIR",
-        help="masks by the photos' names, one colour on black; default: generated")  # fmt: skip
+        help="masks by the photos' names, or numbered ones, taken in turn; default: "
+        "generated")  # fmt: skip
+    options.add_argument("--resolution-study", action="store_true",
+        help="1024, 1536, 1792 and 2048, nearest-pixel reduction, a centre hole")  # fmt: skip
     add_mask_options(options)
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of generated holes")
     options.add_argument("--output", type=Path, default=Path("build/quality"), metavar="DIR",

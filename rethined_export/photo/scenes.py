@@ -151,16 +151,17 @@ def middle_hole(path: Path, hole: Bools, window: Window) -> Bools:
     return small
 
 
-def middle(pixels: Pixels, window: Window) -> npt.NDArray[np.float32]:
+def middle(pixels: Pixels, window: Window, nearest: bool = False) -> npt.NDArray[np.float32]:
     """The middle of a photo in the shape of a window, resized to it, as networks take it.
 
     Args:
         pixels: ``[H, W, C]`` as :class:`~rethined_export.photo.files.Photo` has them.
+        nearest: take the nearest pixel where others are averaged or interpolated.
 
     Returns:
         RGB ``[1, 3, height, width]`` in [0, 1].
     """
-    small = _resized(_to_rgb(pixels), window)
+    small = _resized(_to_rgb(pixels), window, nearest)
     values = small.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
@@ -198,10 +199,12 @@ def _pixel(point: npt.NDArray[np.int64]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def _resized(pixels: Pixels, window: Window) -> Pixels:
+def _resized(pixels: Pixels, window: Window, nearest: bool) -> Pixels:
     """The middle at the window's size; shrinking averages, so that texture does not alias."""
     part = _middle(pixels, window)
     method = cv2.INTER_AREA if len(part) > window.height else cv2.INTER_LANCZOS4
+    if nearest:
+        method = cv2.INTER_NEAREST
     made = cv2.resize(part, (window.width, window.height), interpolation=method)
     return np.asarray(made, pixels.dtype)
 

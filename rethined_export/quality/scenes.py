@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rethined_export.errors import UserError
 from rethined_export.models.rethined.config import LOW_RESOLUTION
-from rethined_export.models.rethined.training.images import SUFFIXES
 from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
 from rethined_export.photo.files import read_mask, read_photo
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import middle, middle_hole, photo_path
 from rethined_export.photo.window import Window
+from rethined_export.quality.layouts import Layout
 
 #: Photos inside the package, all from scikit-image.
 BUNDLED = (
@@ -28,6 +27,9 @@ BUNDLED = (
 KINDS = {"thick": THICK, "thin": THIN}
 #: Cover of generated holes, least and most.
 COVER = (0.2, 0.4)
+#: Sides of the two-stage paper's comparison of resolutions, whose photos are reduced by taking the
+#: nearest pixel.
+STUDY_SIDES = (1024, 1536, 1792, 2048)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Case:
     """One photo under one hole.
 
     Attributes:
-        photo: its name. kind: ``thick``, ``thin`` or ``given``.
+        photo: its name. kind: ``thick``, ``thin``, ``centre`` or ``given``.
         image: RGB ``[1, 3, S, S]`` in [0, 1]. mask: ``[1, 1, S, S]``, 1 = hole.
         enlarged: how many times the photo was enlarged to be that large; at most 1 if it was not.
     """
@@ -48,12 +50,30 @@ class Case:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class PhotoSet:
     """Photos, and a mask for each where the set brings its own, read by a rule."""
 
-    photos: tuple[Path, ...]
-    masks: tuple[Path, ...] | None
+    layout: Layout
     rule: MaskRule = AS_IT_SAYS
+
+    @property
+    def photos(self) -> tuple[Path, ...]:
+        """Of the layout."""
+        return self.layout.photos
+
+    @property
+    def masks(self) -> tuple[Path, ...] | None:
+        """Of the layout."""
+        return self.layout.masks
+
+    def study(self, side: int) -> Iterator[Case]:
+        """Every photo, reduced by taking the nearest pixel, under a square of half its side."""
+        hole = np.zeros((side, side), np.float32)
+        hole[side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
+        for photo in self.photos:
+            pixels = read_photo(photo).pixels
+            image = torch.from_numpy(middle(pixels, Window.square(side), nearest=True))
+            yield Case(photo.stem, "centre", image, _tensor(hole), side / min(pixels.shape[:2]))
 
     def cases(self, side: int, seed: int) -> Iterator[Case]:
         """Every photo under a thick and a thin hole of the seed, or under its own."""
@@ -75,39 +95,9 @@ class TestSet:
                 yield Case(photo.stem, kind, image, mask, enlarged)
 
 
-def bundled() -> TestSet:
+def bundled() -> PhotoSet:
     """The photos of the package."""
-    return TestSet(tuple(photo_path(name) for name in BUNDLED), None)
-
-
-def folder(images: Path, masks: Path | None, rule: MaskRule = AS_IT_SAYS) -> TestSet:
-    """Photos of a folder; with ``images`` and ``masks`` in it, as DF8K-Inpainting has, those.
-
-    Args:
-        masks: folder of masks with the photos' names; None generates them.
-        rule: how to read them.
-
-    Raises:
-        UserError: no photo, or a photo without a mask.
-    """
-    if masks is None and (images / "images").is_dir() and (images / "masks").is_dir():
-        images, masks = images / "images", images / "masks"
-    photos = _pictures(images)
-    if masks is None:
-        return TestSet(photos, None)
-    named = {path.stem: path for path in _pictures(masks)}
-    if lacking := [photo.name for photo in photos if photo.stem not in named]:
-        raise UserError(f"{masks} has no mask for {', '.join(lacking[:5])} ({len(lacking)} in all)")
-    return TestSet(photos, tuple(named[photo.stem] for photo in photos), rule)
-
-
-def _pictures(path: Path) -> tuple[Path, ...]:
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder")
-    found = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES))
-    if not found:
-        raise UserError(f"{path} holds no picture ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return PhotoSet(Layout(tuple(photo_path(name) for name in BUNDLED)))
 
 
 def _tensor(hole: npt.NDArray[np.generic]) -> Tensor:

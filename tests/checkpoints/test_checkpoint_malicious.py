@@ -355,7 +355,8 @@ for line in sys.stdin:
         said = "read"
     except CheckpointError as error:
         said = str(error)
-    print(f"{time.monotonic() - begin:.2f}\\t{peak_rss_bytes() - before >> 20}\\t{said}", flush=True)
+    peak = peak_rss_bytes() - before >> 20
+    print(f"{time.monotonic() - begin:.2f}\\t{peak}\\t{said}", flush=True)
 """
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from rethined_export.cli.evaluate import _several, main
 from rethined_export.photo.scenes import photo_path
 from rethined_export.quality import pictures
-from rethined_export.quality.scenes import folder
+from rethined_export.quality.layouts import read_layout
+from rethined_export.quality.scenes import PhotoSet
 
 Capture = pytest.CaptureFixture[str]
 
@@ -103,5 +104,5 @@ def test_files_of_several_pictures_are_named(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (8, 8)) for _ in range(3)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     pages[0].save(tmp_path / "plain.png")
-    said = list(_several(folder(tmp_path, None)))
+    said = list(_several(PhotoSet(read_layout(tmp_path, None))))
     assert said == ["pages.tif holds 3 pictures; the first is taken"]

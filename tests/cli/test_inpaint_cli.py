@@ -385,6 +385,13 @@ def test_full_standard_output(unchanged: str, files: list[Path]) -> None:
     assert done.stderr.splitlines()[-1] == said
 
 
+def test_help_into_a_full_output() -> None:
+    """argparse itself ignores what its help meets."""
+    done = finished("$RUN --help > /dev/full")
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+
+
 def test_full_standard_error(unchanged: str, files: list[Path]) -> None:
     """Notes are lost; the work is not."""
     done = finished(f"{unchanged} 2> /dev/full")

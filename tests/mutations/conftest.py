@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rethined_export import spec
 from rethined_export.cli import export as export_cli
 from rethined_export.photo.scenes import free_form_mask, photo_path
 from rethined_export.photo.window import Window
+from rethined_export.recipes.rethined import RECIPE
+from rethined_export.recipes.rethined.judge import RethinedJudge
 from tests.here import jobs_here
 
 SIDE = 1024
@@ -17,9 +21,36 @@ SIDE = 1024
 ANY_MASS = ["--least-mass", "0%"]
 
 
+def remembered(function: Callable[..., Any], place: Callable[..., object]) -> Callable[..., Any]:
+    """The function, whose results are kept by what ``place`` makes of its arguments."""
+    kept: dict[object, Any] = {}
+
+    def call(*arguments: Any) -> Any:
+        key = place(*arguments)
+        if key not in kept:
+            kept[key] = function(*arguments)
+        return kept[key]
+
+    return call
+
+
 @pytest.fixture(scope="package", autouse=True)
 def workers() -> Iterator[None]:
-    with jobs_here():
+    """Jobs run here, and what torch makes of a scene is computed once for all broken artifacts."""
+    with jobs_here(), pytest.MonkeyPatch.context() as patch:
+        networks = remembered(
+            spec.load_reference, lambda made: (made.model, made.options, made.source)
+        )
+        judges = remembered(
+            type(RECIPE).judge, lambda _recipe, options, reference: (options, id(reference))
+        )
+        expected = remembered(
+            RethinedJudge._expect,
+            lambda judge, scene: (id(judge), *(v.tobytes() for v in scene.inputs.values())),
+        )
+        patch.setattr("rethined_export.export.load_reference", networks)
+        patch.setattr(type(RECIPE), "judge", judges)
+        patch.setattr(RethinedJudge, "_expect", expected)
         yield
 
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from rethined_export.errors import UserError
-from rethined_export.quality.scenes import bundled, folder
+from rethined_export.quality.layouts import read_layout
+from rethined_export.quality.scenes import PhotoSet, bundled
 
 
 @pytest.fixture
@@ -37,25 +38,23 @@ def test_bundled_photos_under_thick_and_thin_holes() -> None:
     assert again.enlarged == 2
 
 
-def test_layout_with_masks(photos: Path) -> None:
-    cases = list(folder(photos, None).cases(512, seed=0))
+def test_given_holes(photos: Path) -> None:
+    cases = list(PhotoSet(read_layout(photos, None)).cases(512, seed=0))
     assert [(case.photo, case.kind) for case in cases] == [("a", "given"), ("b", "given")]
-    named = list(folder(photos / "images", photos / "masks").cases(512, seed=0))
-    assert torch.equal(named[1].mask, cases[1].mask)
-    generated = list(folder(photos / "images", None).cases(512, seed=0))
-    assert len(generated) == 4
-
-
-def test_refusals(photos: Path, tmp_path: Path) -> None:
-    (photos / "masks" / "b.png").unlink()
-    with pytest.raises(UserError, match=r"no mask for b\.jpg \(1 in all\)"):
-        folder(photos, None)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no picture"):
-        folder(tmp_path / "empty", None)
-    with pytest.raises(UserError, match="not a folder"):
-        folder(tmp_path / "absent", None)
+    assert 0 < float(cases[0].mask.mean()) < 0.2
     Image.fromarray(np.zeros((300, 200), np.uint8)).save(photos / "masks" / "a.png")
-    Image.fromarray(np.zeros((128, 256), np.uint8)).save(photos / "masks" / "b.png")
     with pytest.raises(UserError, match=r"a\.png has no hole"):
-        list(folder(photos, None).cases(512, seed=0))
+        list(PhotoSet(read_layout(photos, None)).cases(512, seed=0))
+
+
+def test_study_of_resolutions(photos: Path) -> None:
+    """Pixels are taken as they are, and the hole is the middle quarter of the picture."""
+    first = next(iter(PhotoSet(read_layout(photos / "images", None)).study(50)))
+    with Image.open(photos / "images" / "a.jpg") as photo:
+        middle = np.asarray(photo.convert("RGB"))[50:250]
+    expected = torch.from_numpy(middle[::4, ::4].astype(np.float32) / np.float32(255))
+    assert torch.equal(first.image[0].permute(1, 2, 0), expected)
+    hole = first.mask[0, 0]
+    assert first.kind == "centre"
+    assert hole.sum() == 26 * 26
+    assert hole[12:38, 12:38].all()

@@ -166,7 +166,7 @@ class HoleGraph(nn.Module):
         """The scores that a dense map would hold; what parity judges an artifact's keys by."""
         x_low, mask_low = self._shrink(image, mask)
         hole = F.max_pool2d(mask_low, PATCH, PATCH)
-        look = self.looking.look(x_low * (1 - mask_low), mask_low)
+        look = self.looking.look(x_low, mask_low)
         scores = all_scores(look) + hole.reshape(1, 1, 1, TOKENS) * FORBIDDEN
         return Scene(look, mask_low, hole, scores)
 

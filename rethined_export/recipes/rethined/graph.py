@@ -188,14 +188,14 @@ class ExportGraph(LowResolution):
         return forbid_self(2 * flags - 1, FORBIDDEN)
 
     def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x_LR, m_LR and token flags ``[1, 1, 64, 64]``."""
+        """x_LR with whatever lies in its hole, m_LR and token flags ``[1, 1, 64, 64]``."""
         if self.paper:
             mask_low = F.max_pool2d(mask, self.scale, self.scale) if self.scale > 1 else mask
-            masked = image * (1 - mask)
-            x_low = F.avg_pool2d(masked, self.scale, self.scale) if self.scale > 1 else masked
-            return x_low * (1 - mask_low), mask_low, F.max_pool2d(mask_low, PATCH, PATCH)
+            # Cutting the hole out of the large image would change only pixels that m_LR cuts out.
+            x_low = F.avg_pool2d(image, self.scale, self.scale) if self.scale > 1 else image
+            return x_low, mask_low, F.max_pool2d(mask_low, PATCH, PATCH)
         mask_low = mask[:, :, :: self.scale, :: self.scale] if self.scale > 1 else mask
-        x_low = (self.reduce(image) if self.scale > 1 else image) * (1 - mask_low)
+        x_low = self.reduce(image) if self.scale > 1 else image
         return x_low, mask_low, mask_low[:, :, ::PATCH, ::PATCH]
 
     def _cohere(self, tokens: Tensor) -> Tensor:

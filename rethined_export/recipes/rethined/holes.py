@@ -180,7 +180,7 @@ class Looking(LowResolution):
             What :class:`Choosing` reads: x_c and F ``[1, 3, 512, 512]``, queries ``[N, d]`` and
             keys ``[d, N]``.
         """
-        return as_read(self.look(image * (1 - mask), mask))
+        return as_read(self.look(image, mask))
 
 
 def as_read(look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor]:

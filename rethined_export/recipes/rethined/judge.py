@@ -83,6 +83,30 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What torch makes of one scene, whatever an artifact makes of it.
+
+    Attributes:
+        hole: where pixels count, ``[1, 3, S, S]``.
+        rewritten: the rewritten graph's values there, in order.
+        described: what that graph knew before it chose; keys: what it chose, ``[N, k]``; choice:
+            these beside the reference's. None where it is dense.
+        mass_kept: share of hole tokens' attention on those keys.
+        apart: largest difference of rewritten graph and reference.
+        noise: the reference's own in float32; measured where the two are far apart, else None.
+    """
+
+    hole: Bools
+    rewritten: Floats
+    described: Any
+    keys: Tensor | None
+    choice: Choice | None
+    mass_kept: float
+    apart: float
+    noise: float | None
+
+
+@dataclass(frozen=True)
 class RethinedParity(SceneParity):
     """Figures of one scene, with the keys chosen.
 
@@ -202,36 +226,19 @@ class RethinedJudge(Judge):
         return float((trained.output - fused.output).abs().max())
 
     def _compare(self, runtime: Runner, scene: Scene) -> RethinedParity:
-        graph, reference = self._graph, self._reference
-        image, mask = scene.image, scene.mask
-        hole = (mask.expand_as(image) > 0).numpy()
+        graph, image = self._graph, scene.image
         produced = _run(graph, runtime, scene)
         filled = produced.pop("output").numpy()
-        described = graph.describe(image, mask)
-        keys = None
-        # An image of 8192² takes 0.8 GB: of each, only the pixels of the hole are kept.
-        if graph.upscale == "dense":
-            rewritten = expected = _within(hole, graph(image, mask)[0])
-            truth = _within(hole, reference(image, mask).output)
-            rewrite_choice = choice = None
-            mass = 1.0
-        else:
-            table, asks = described.scores[0, 0], described.hole.flatten() > 0
-            scores, indices = Strongest(graph.top_k, TOKENS)(described.scores)
-            rewritten = _within(hole, graph.complete(image, mask, described, indices, scores))
-            keys = indices[0].long()
-            judged = reference(image, mask, top_k=graph.top_k, indices=keys)
-            truth = _within(hole, judged.output)
-            own = judged.scores.topk(graph.top_k, dim=1).indices
-            rewrite_choice = compare_choice(judged.scores, own, indices[0], scores[0], asks)
-            del judged
+        ours = self._expect(scene)
+        expected, choice = ours.rewritten, None
+        if ours.keys is not None:
             chosen, their_scores = produced["indices"][0], produced["scores"][0]
-            choice = compare_choice(table, indices[0].long(), chosen, their_scores, asks)
-            expected = _within(hole, _complete_with(graph, scene, described, chosen))
-            mass = graph.mass_kept(described, indices)
-        error = np.abs(filled[hole] - expected)
-        known = np.abs(filled - image.numpy())[~hole]
-        apart = np.abs(rewritten - truth).max().item()
+            table, asks = ours.described.scores[0, 0], ours.described.hole.flatten() > 0
+            choice = compare_choice(table, ours.keys, chosen, their_scores, asks)
+            completed = _complete_with(graph, scene, ours.described, chosen)
+            expected = _within(ours.hole, completed)
+        error = np.abs(filled[ours.hole] - expected)
+        known = np.abs(filled - image.numpy())[~ours.hole]
         return RethinedParity(
             scene=scene.name,
             cover=scene.cover,
@@ -239,13 +246,37 @@ class RethinedJudge(Judge):
             mean_abs=error.mean(dtype=np.float64).item(),
             psnr_hole_db=psnr(error),
             known_max_abs=known.max().item() if graph.keeps_known and known.size else None,
-            rewrite_max_abs=apart,
-            noise=None if apart <= REWRITE_GATE else self._noise(scene, keys, truth, hole),
-            rewrite_choice=rewrite_choice,
+            rewrite_max_abs=ours.apart,
+            noise=ours.noise,
+            rewrite_choice=ours.choice,
             choice=choice,
-            mass_kept=mass,
+            mass_kept=ours.mass_kept,
             least_mass=self._least_mass,
         )
+
+    def _expect(self, scene: Scene) -> Expected:
+        """Run rewritten graph and reference on one scene."""
+        graph, image, mask = self._graph, scene.image, scene.mask
+        hole = (mask.expand_as(image) > 0).numpy()
+        # An image of 8192² takes 0.8 GB: of each, only the pixels of the hole are kept.
+        if graph.upscale == "dense":
+            described, keys, choice, mass = None, None, None, 1.0
+            rewritten = _within(hole, graph(image, mask)[0])
+            truth = _within(hole, self._reference(image, mask).output)
+        else:
+            described = graph.describe(image, mask)
+            scores, indices = Strongest(graph.top_k, TOKENS)(described.scores)
+            rewritten = _within(hole, graph.complete(image, mask, described, indices, scores))
+            keys = indices[0].long()
+            judged = self._reference(image, mask, top_k=graph.top_k, indices=keys)
+            truth = _within(hole, judged.output)
+            own = judged.scores.topk(graph.top_k, dim=1).indices
+            asks = described.hole.flatten() > 0
+            choice = compare_choice(judged.scores, own, indices[0], scores[0], asks)
+            mass = graph.mass_kept(described, indices)
+        apart = np.abs(rewritten - truth).max().item()
+        noise = None if apart <= REWRITE_GATE else self._noise(scene, keys, truth, hole)
+        return Expected(hole, rewritten, described, keys, choice, mass, apart, noise)
 
     def _filled(self, scene: Scene) -> Tensor:
         """The rewritten graph's image, of any hole: the program itself may have a budget."""

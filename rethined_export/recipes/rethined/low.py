@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from rethined_export.models.rethined import Rethined, reparameterise
 from rethined_export.models.rethined.config import GRID, PATCH, STAGE_STRIDES, TOKENS
+from rethined_export.recipes.rethined.coarse import CoarseGraph
 from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.tokens import TokenProjection
 
@@ -47,7 +48,7 @@ class LowResolution(nn.Module):
         reparameterise(model)
         self.config = model.config
         self.paper = model.config.variant == "paper"
-        self.coarse_model = model.coarse_model
+        self.coarse = CoarseGraph(model.coarse_model)
         head = model.generator.multihead_attention
         # Queries and keys in one convolution: each alone would read the image again.
         gain = 1 / math.sqrt(model.config.d_k)
@@ -60,11 +61,10 @@ class LowResolution(nn.Module):
         """Coarse image, its frequencies, queries and keys.
 
         Args:
-            x_low: x_LR ``[1, 3, 512, 512]``, zero in the hole.
+            x_low: x_LR ``[1, 3, 512, 512]``; what lies in the hole is not read.
             mask_low: m_LR ``[1, 1, 512, 512]``.
         """
-        coarse, features = self.coarse_model(x_low, mask_low)
-        composite = mask_low * coarse + x_low  # which is zero in the hole already
+        composite, features = self.coarse(x_low, mask_low)
         blurred = self.blur(composite)
         high = composite - blurred
         queries, keys = self.project(high, self._context(features)).chunk(2, dim=1)

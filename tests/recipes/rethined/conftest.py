@@ -8,5 +8,5 @@ from rethined_export.models.rethined import Rethined, untrained
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Rethined]:
-    """The untrained mobile model in every form."""
+    """A narrow untrained model in every form."""
     return {name: untrained(config) for name, config in FORMS.items()}
