@@ -33,7 +33,7 @@ SEED = 17
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A sound artifact, its run and torch's on the same inputs."""
+    """A sound artifact, its run and, as ``truth``, its reference's on the same inputs."""
 
     artifact: Path
     inputs: dict[str, Array]
@@ -133,20 +133,35 @@ REDUCED = [("onnx", "fp16"), ("onnx", "int8"), ("tflite", "int8"), ("tflite", "i
 def test_planted_errors_are_named_in_reduced_artifacts(
     target: str, precision: str, small_exports: Path, tmp_path: Path
 ) -> None:
-    """A sound one, reduced from the same file a second time, shows none."""
+    small, _ = reduced_twice(target, precision, small_exports, tmp_path)
+    assert_named(planted(small.artifact, small.inputs, small.sound, tmp_path, PLANTS), small.sound)
+
+
+@pytest.mark.parametrize(("target", "precision"), [*REDUCED, ("coreml", "palette6")])
+def test_a_second_reduction_departs_nowhere(
+    target: str, precision: str, small_exports: Path, tmp_path: Path
+) -> None:
+    small, again = reduced_twice(target, precision, small_exports, tmp_path)
+    pairs = by_position(again, small.sound)
+    assert pairs is not None
+    assert len(pairs) == sum(len(one.outputs) for one in again.graph.operators)
+    assert first_in_line(again, pairs, TOLERANCE).number is None
+
+
+def reduced_twice(
+    target: str, precision: str, small_exports: Path, folder: Path
+) -> tuple[SmallRun, Trace]:
+    """A reduction and its run, and that of another of the same file."""
     [exact] = small_exports.glob(f"*{TARGETS[target].suffix}")
     inputs = {name: tensor.numpy() for name, tensor in scene(Window.square(SIDE)).items()}
     runs = []
-    for name in ("one", "two"):
-        artifact = tmp_path / f"{name}{exact.suffix}"
+    for name in ("again", "sound"):
+        artifact = folder / f"{name}{exact.suffix}"
         reducer = reducers(target).reducer(exact)
         reducer.reduce(artifact, Reduction(precision, lambda: iter([inputs])))
-        runs.append(traced(recorder(artifact, 1), inputs, tmp_path / name))
-    sound, again = runs
-    pairs = by_position(again, sound)
-    assert pairs is not None
-    assert first_in_line(again, pairs, TOLERANCE).number is None
-    assert_named(planted(artifact, inputs, sound, tmp_path, PLANTS), sound)
+        runs.append(traced(recorder(artifact, 1), inputs, folder / name))
+    again, sound = runs
+    return SmallRun(artifact, inputs, sound, sound), again
 
 
 def test_planted_errors_are_named_beside_torch(small_run: SmallRun, tmp_path: Path) -> None:
