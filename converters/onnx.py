@@ -76,7 +76,9 @@ def to_levels(image: Array) -> Array:
 
 def _to_floats(value: Array) -> Array:
     """What levels stand for; others as they are."""
-    return value / np.float32(255) if value.dtype == np.uint8 else value
+    if value.dtype != np.uint8:
+        return value
+    return np.asarray(value, np.float32) / np.float32(255)
 
 
 class _Session:
