@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rethined_export.bisect.origin import following
 from rethined_export.bisect.pairing import by_position, by_value
 from rethined_export.bisect.search import (
     Found,
@@ -42,6 +43,8 @@ _ITS_PRECISION = (
 )
 #: How near torch's tensor is to that of a reduced artifact which holds the same.
 _LOSS = 0.1
+#: Operators behind a departure that may tell where it is in torch.
+_BEHIND = 3
 
 
 @job
@@ -190,7 +193,7 @@ class Runs:
                 notes.append("its operators are not those of a fresh conversion")
             elif found.number is not None:
                 answer = self._answer(made, again, found, FRESH, POSITION, case, apart)
-                source = self._source(again, found, made, truth, self.tolerance)
+                source = self._source(again, found, made, truth, [found.number], self.tolerance)
                 return {**answer, "source": source}
             else:
                 notes.append("a fresh conversion computes the same, operator by operator")
@@ -214,7 +217,9 @@ class Runs:
             return answer
         self.report("running torch")
         truth = self._traced(ProgramRecorder(case.program), case.inputs)
-        return {**answer, "source": self._source(again, found, made, truth, _LOSS)}
+        # Weights and integers have no like in torch; what is made of them has.
+        numbers = [found.number, *following(made.graph, found.number)[:_BEHIND]]
+        return {**answer, "source": self._source(again, found, made, truth, numbers, _LOSS)}
 
     def _traced(self, recorder: Recorder, inputs: Mapping[str, Array]) -> Trace:
         self._count += 1
@@ -225,15 +230,28 @@ class Runs:
         return None if pairs is None else first_in_line(made, pairs, self.tolerance)
 
     def _source(
-        self, again: Trace, found: Found, made: Trace, truth: Trace, tolerance: float
+        self,
+        again: Trace,
+        found: Found,
+        made: Trace,
+        truth: Trace,
+        numbers: Sequence[int],
+        tolerance: float,
     ) -> str:
-        """Where torch's program makes what a fresh artifact has in the place of a departure."""
-        assert found.number is not None
-        outputs = {value.name for value in made.graph.operators[found.number].outputs}
-        likes = {found.pairs[name].reference for name in outputs if name in found.pairs}
-        theirs, _ = by_value(again, truth, tolerance, likes)
+        """Where torch's program makes what a fresh artifact has in place of an operator's result.
+
+        Args:
+            numbers: of operators; the first that torch has something like decides.
+        """
         places = {one.name: one.attributes["place"] for one in truth.graph.operators}
-        return next((places[pair.reference] for pair in theirs.values()), "")
+        for number in numbers:
+            outputs = {value.name for value in made.graph.operators[number].outputs}
+            likes = {found.pairs[name].reference for name in outputs if name in found.pairs}
+            theirs, _ = by_value(again, truth, tolerance, likes)
+            for pair in theirs.values():
+                if pair.reference in places:  # and is no input
+                    return str(places[pair.reference])
+        return ""
 
     def _answer(
         self,

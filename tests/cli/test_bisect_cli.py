@@ -218,6 +218,7 @@ def test_a_broken_reduction_departs_where_it_is_broken(
     found = json.loads(capsys.readouterr().out)
     assert found["reference"] == "a fresh reduction"
     assert found["departure"]["number"] == number + 1
+    assert "self.leave" in found["source"]  # the layer whose weights they are
     stored = [one for one in found["departure"]["inputs"] if one["stored"]]
     assert sum(one["elements_that_differ"] > 0 for one in stored) == 1  # weights, scale or zero
 
