@@ -94,12 +94,13 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
         return _parts(path, Path(folder))
     if spec.integer_io:
         raise UserError(
-            f"{path} takes int8 images and devices are given floats; export without --integer-io"
+            f"{path} takes images of 8 bits, and devices are given floats; export it without "
+            "--integer-io"
         )
     if spec.options.io != "plain":
         raise UserError(f"{path} takes its network's own inputs; devices run --io plain")
     scene = next(spec.recipe.scenes(spec.options, None, None))
-    inputs = {"image": scene.image.numpy(), "mask": scene.mask.numpy()}
+    inputs = dict(scene.inputs)
     with converter(target).load(path, 1) as runtime:
         outputs = runtime(**inputs)
     _store(Path(folder), path, inputs, outputs)

@@ -9,6 +9,11 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _DROPPED = ("Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__MACOSX", "@eaDir")
 
 
+def weights_beside(path: Path) -> Path:
+    """Where the weights of an artifact lie that are too many for one file."""
+    return path.with_name(f"{path.name}.data")
+
+
 def check_file(path: Path) -> None:
     """Refuse a file that holds no data, or only says where they are.
 

@@ -11,8 +11,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 from rethined_export.converters.files import check_file
 from rethined_export.converters.types import Array, ArtifactError, Program
+from rethined_export.errors import UserError
 
 _IDENTIFIER = b"TFL3"
+#: Bytes that offsets in a flatbuffer reach.
+_MOST = 2**31 - 1
 _METADATA = "rethined_export"
 #: Key of the embedded facts under which the names of images stand.
 _IMAGES = "rethined.channels_last"
@@ -26,7 +29,14 @@ def convert(program: Program, path: Path) -> None:
 
     Raises:
         ImportError: litert-torch is not installed.
+        UserError: the weights are too many for a file.
     """
+    weights = sum(parameter.nbytes for parameter in program.module.parameters())
+    if weights > _MOST:
+        raise UserError(
+            f"a TFLite file ends at {_MOST / 1e9:.2f} GB, and the weights alone are "
+            f"{weights / 1e9:.2f} GB; use --target onnx or coreml"
+        )
     import litert_torch  # half a gigabyte, which running an artifact must not cost
 
     images = [
@@ -158,7 +168,7 @@ def boundary(path: Path) -> tuple[list[str], list[str]]:
     return names(graph.inputs), names(graph.outputs)
 
 
-def _to_integers(value: Array, details: dict[str, Any]) -> Array:
+def to_integers(value: Array, details: dict[str, Any]) -> Array:
     """Floats as a tensor wants them that holds int8; others as they are."""
     scale, zero = details["quantization"]
     if not scale:
@@ -203,7 +213,7 @@ class _Interpreter:
                 if name in self._images:
                     value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
                 given = self._inputs[name]
-                self._interpreter.set_tensor(given["index"], _to_integers(value, given))
+                self._interpreter.set_tensor(given["index"], to_integers(value, given))
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error

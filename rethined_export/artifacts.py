@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rethined_export.converters import TARGETS
-from rethined_export.converters.files import package_files
+from rethined_export.converters.files import package_files, weights_beside
 from rethined_export.converters.reducing.types import EXACT
 from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
@@ -21,6 +21,8 @@ from rethined_export.parity.gates import Gate
 from rethined_export.spec import ExportSpec, check_fields
 
 SCHEMA_VERSION = 3
+#: Bytes that are read at once.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _tensor(facts: Any, where: str) -> TensorInfo:
 
 
 def hash_artifact(path: Path) -> str:
-    """sha256 of a file, or of every relative name and file of a package folder, in order.
+    """sha256 of a file and of its weights, or of a package's relative names and files, in order.
 
     What a system drops into a folder (``.DS_Store``) does not count.
 
@@ -131,22 +133,28 @@ def hash_artifact(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        if path.is_file():
-            digest.update(path.read_bytes())
-            return digest.hexdigest()
-        for file in package_files(path):
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-            digest.update(file.read_bytes())
+        for file in _files(path):
+            if file != path and path.is_dir():
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of all files of a package folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in package_files(path))
+    """Bytes of a file and of its weights, or of all files of a package folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    """Of an artifact: one, with the file of its weights where there is one, or a package's."""
+    if path.is_dir():
+        return package_files(path)
+    weights = weights_beside(path)
+    return [path, weights] if weights.is_file() else [path]
 
 
 def remove(path: Path) -> None:
@@ -160,8 +168,9 @@ def remove(path: Path) -> None:
 def publish(finished: Path, manifest: Manifest, destination: Path) -> None:
     """Move a finished artifact and its manifest into place by renaming: no reader sees half.
 
-    The manifest goes last, so that an artifact with a manifest is always a whole one. What they
-    replace keeps its permissions, and where a name is a link, what it points to is replaced.
+    Weights that lie beside the artifact go first, and the manifest last, so that an artifact with a
+    manifest is always a whole one. What they replace keeps its permissions, and where a name is a
+    link, what it points to is replaced.
 
     Raises:
         OSError: the system refuses (no permission, disk full).
@@ -170,7 +179,12 @@ def publish(finished: Path, manifest: Manifest, destination: Path) -> None:
     with written(signed) as file:
         file.write(manifest.to_json().encode())
         place_of(signed).unlink(missing_ok=True)  # its mode is the new one's by now
+        beside = weights_beside(finished).is_file()
+        if beside:
+            _put(weights_beside(finished), weights_beside(destination))
         _put(finished, destination)
+        if not beside:  # there may be those of a larger one
+            weights_beside(destination).unlink(missing_ok=True)
 
 
 def _put(finished: Path, destination: Path) -> None:
@@ -178,11 +192,10 @@ def _put(finished: Path, destination: Path) -> None:
     place = place_of(destination)
     half = scratch_name(place.parent, place.name)
     replaced = scratch_name(place.parent, f"{place.name}.replaced")
-    elsewhere = half != finished.resolve()  # the name is a link, perhaps to another file system
+    elsewhere = half != finished.resolve()
     try:
         if elsewhere:
-            copy = shutil.copytree if finished.is_dir() else shutil.copyfile
-            copy(finished, half)
+            shutil.move(finished, half)  # copied where the name is a link to another file system
         _with_modes_of(place, half)
         if place.is_dir():  # a folder cannot be renamed onto one that holds files
             place.replace(replaced)

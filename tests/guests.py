@@ -18,6 +18,8 @@ from rethined_export.models import (
     lama,
     migan,
     partial_conv,
+    pmrf,
+    repaint,
     twostage,
 )
 from rethined_export.models.seeded import seed_weights
@@ -33,6 +35,8 @@ from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.partial_conv.options import PartialConvOptions
+from rethined_export.recipes.pmrf.options import PmrfOptions
+from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Reference
 
@@ -149,6 +153,26 @@ def narrow_migan() -> Guest:
     return Guest("migan", MiGanOptions(), migan.MiGanInpainter(network).eval())
 
 
+def narrow_repaint(io: str = "plain") -> Guest:
+    """A level less than the tiny preset; groups of 32 channels let it be no narrower."""
+    options = RepaintOptions(preset="tiny", steps=20, jumps="5x2", io=io)
+    config = replace(repaint.PRESETS["tiny"], widths=(1, 2), attention=(2,))
+    network = repaint.RepaintUNet(config).eval().requires_grad_(False)
+    seed_weights(network, repaint.STAND_IN_GAIN)
+    model = repaint.RepaintInpainter(network, options.schedule).eval()
+    return Guest("repaint", options, model)
+
+
+def narrow_pmrf() -> Guest:
+    """One stage of each kind, whose single block a level makes two updates of the mask."""
+    config = replace(
+        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1
+    )
+    network = pmrf.Pmrf(config).requires_grad_(False)
+    pmrf.seed_stand_in(network)
+    return Guest("pmrf", PmrfOptions(size="96x64"), pmrf.Inpainter(network).eval())
+
+
 #: DeepFill without and with fusing; a square's transpositions may be merged as they may not be.
 GUESTS: dict[str, Callable[[], Guest]] = {
     "partial-conv": narrow_partial_conv,
@@ -160,5 +184,7 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "deepfill v1-daa": partial(narrow_deepfill, "v1-daa", "96x96"),
     "hifill": narrow_hifill,
     "lama": narrow_lama,
+    "repaint": narrow_repaint,
     "migan": narrow_migan,
+    "pmrf": narrow_pmrf,
 }

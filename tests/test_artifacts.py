@@ -18,6 +18,7 @@ from rethined_export.artifacts import (
     remove,
     size_of,
 )
+from rethined_export.converters.files import weights_beside
 from rethined_export.converters.types import TensorInfo
 from rethined_export.errors import UserError
 from rethined_export.export import Exported
@@ -249,6 +250,22 @@ def test_publish_replaces_and_leaves_nothing(package: bool, tmp_path: Path) -> N
     publish(scratch, manifest(spec), destination)
     assert kept.read_text() == "new"
     assert read_manifest(destination) == manifest(spec)
+    assert set(tmp_path.iterdir()) == {destination, manifest_path(destination)}
+
+
+def test_publish_puts_weights_beside_and_takes_old_ones_away(tmp_path: Path) -> None:
+    destination, scratch = tmp_path / SPEC.file_name(), tmp_path / "scratch"
+    for text in ("first", "second"):
+        scratch.mkdir()
+        (scratch / destination.name).write_text(text)
+        weights_beside(scratch / destination.name).write_text(f"weights of the {text}")
+        publish(scratch / destination.name, manifest(), destination)
+        assert destination.read_text() == text
+        assert weights_beside(destination).read_text() == f"weights of the {text}"
+        assert not list(scratch.iterdir())
+        scratch.rmdir()
+    scratch.write_text("without")
+    publish(scratch, manifest(), destination)
     assert set(tmp_path.iterdir()) == {destination, manifest_path(destination)}
 
 

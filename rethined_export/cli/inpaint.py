@@ -113,15 +113,15 @@ def _fill(
         def stage(text: str) -> None:
             on_stage(name, text)
 
-        window, middle, in_place = _TORCH_WINDOW, None, None
+        window, middle, in_place, runs = _TORCH_WINDOW, None, None, 1
         if options.artifact is not None:
             facts = artifact_facts(options.artifact)
-            window, middle = facts.window, facts.middle
+            window, middle, runs = facts.window, facts.middle, facts.runs
             if options.pipeline is not None:
                 return _by_pipeline(options, photo, mask, facts, stage), None, window
             if facts.in_place:
                 in_place = photo_filler(options.artifact, stage)
-        fill = filler(options.artifact, stage)
+        fill = filler(options.artifact, stage, runs)
         result = inpaint(photo, mask.hole, fill, window, in_place, middle)
     crop = choose_crop(mask.hole, window, middle) if mask.hole.any() else None
     return result, crop, window

@@ -107,10 +107,11 @@ class Artifact:
 
         for case in cases:
             self._inpaint(case, note)
-        made, seconds = fill_scenes(self._path, *map(list, zip(*asked, strict=True)))
+        images, masks = map(list, zip(*asked, strict=True))
+        made, seconds = fill_scenes(self._path, images, masks, self._facts.runs)
         answers = iter(made)
-        images = [self._inpaint(case, lambda *_: next(answers)) for case in cases]
-        return Filled(images, 1000 * float(np.median(seconds)))
+        filled = [self._inpaint(case, lambda *_: next(answers)) for case in cases]
+        return Filled(filled, 1000 * float(np.median(seconds)))
 
     def _inpaint(self, case: Case, fill: Fill) -> Tensor:
         """The case filled by a function of the artifact's window."""

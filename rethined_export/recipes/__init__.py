@@ -18,7 +18,9 @@ RECIPES = {
     "context-encoder": "rethined_export.recipes.context_encoder",
     "dfnet": "rethined_export.recipes.dfnet",
     "two-stage": "rethined_export.recipes.twostage",
+    "repaint": "rethined_export.recipes.repaint",
     "hifill": "rethined_export.recipes.hifill",
+    "pmrf": "rethined_export.recipes.pmrf",
     "module": "rethined_export.recipes.module",
 }
 

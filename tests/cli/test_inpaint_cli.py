@@ -48,7 +48,9 @@ def files(tmp_path: Path) -> list[Path]:
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the model: everything becomes grey."""
 
-    def run_job(job: Any, arguments: dict[str, Any], on_stage: Any) -> dict[str, Any]:
+    def run_job(
+        job: Any, arguments: dict[str, Any], on_stage: Any, _time_limit_s: float
+    ) -> dict[str, Any]:
         on_stage("inpainting")
         folder = Path(arguments["folder"])
         np.save(folder / "output.npy", np.full_like(np.load(folder / "image.npy"), 0.5))

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from rethined_export.artifacts import hash_artifact, size_of
 from rethined_export.converters import converter
-from rethined_export.converters.types import ArtifactError
+from rethined_export.converters import onnx as onnx_converter
+from rethined_export.converters.files import weights_beside
+from rethined_export.converters.types import ArtifactError, run_program
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12345\n"
 
@@ -83,6 +86,53 @@ def test_weights_in_a_file_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "a.data").unlink()
     with pytest.raises(ArtifactError, match="keeps weights in another file, which is not there"):
         converter("onnx").metadata(path)
+
+
+class Two(torch.nn.Module):
+    """A weight that is large, and a small one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large, self.small = torch.nn.Linear(200, 300), torch.nn.Linear(300, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.small(torch.relu(self.large(x)))
+
+
+@pytest.mark.conversion
+def test_weights_that_one_file_cannot_hold_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same graph and numbers; and the same bytes once more, whatever the file is called."""
+    module, x = Two().eval(), torch.rand(1, 200)
+    program = run_program(module, {"x": x}, ("y",), ())
+    whole, parted = tmp_path / "whole.onnx", tmp_path / "parted.onnx"
+    onnx_converter.convert(program, whole)
+    monkeypatch.setattr(onnx_converter, "MOST_INSIDE", 200_000)
+    onnx_converter.convert(program, parted)
+    assert not weights_beside(whole).exists()
+    beside = weights_beside(parted).stat().st_size
+    assert beside == module.large.weight.nbytes
+    assert parted.stat().st_size + beside < whole.stat().st_size + 2000
+    kinds = [[node.op_type for node in onnx.load(path).graph.node] for path in (whole, parted)]
+    assert kinds[0] == kinds[1]
+    assert [given.name for given in onnx.load(parted).graph.input] == ["x"]
+    runs = [onnx_converter.load(path, 1)(x=x.numpy())["y"] for path in (whole, parted)]
+    np.testing.assert_array_equal(*runs)
+    (tmp_path / "again").mkdir()
+    onnx_converter.convert(program, tmp_path / "again" / parted.name)
+    assert hash_artifact(tmp_path / "again" / parted.name) == hash_artifact(parted)
+
+
+def test_hash_and_size_count_the_weights_beside_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"graph")
+    alone = hash_artifact(path)
+    weights_beside(path).write_bytes(b"weights")
+    both = hash_artifact(path)
+    assert size_of(path) == 12
+    weights_beside(path).write_bytes(b"Weights")
+    assert len({alone, both, hash_artifact(path)}) == 3
 
 
 def test_what_a_system_drops_into_a_package_does_not_count(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from tests.mutations import (
     hifill,
     migan,
     partial_conv,
+    pmrf,
+    repaint,
     twostage,
 )
 from tests.mutations.test_onnx import Mutation
@@ -38,6 +40,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
     "hifill": hifill.MUTATIONS,
     "migan": migan.MUTATIONS,
     "partial-conv": partial_conv.MUTATIONS,
+    "repaint": repaint.MUTATIONS,
+    "pmrf": pmrf.MUTATIONS,
     "two-stage": twostage.MUTATIONS,
 }
 NARROW: dict[str, Callable[[], Guest]] = {
@@ -55,6 +59,8 @@ WHOLE = {
     "hifill": "--model hifill --size 1024",
     "migan": "--model migan",
     "partial-conv": "--model partial-conv --size 128",
+    "repaint": "--model repaint --preset tiny",
+    "pmrf": "--model pmrf --size 64x48",
     "two-stage": "--model two-stage --size 256x256",
 }
 EVERY_MUTATION = [(name, mutation) for name, those in MUTATIONS.items() for mutation in those]

@@ -78,7 +78,7 @@ class HiFillRecipe(Recipe[HiFillOptions]):
         window, example, config = options.window, scene(options.window), model.config
         if options.io == "plain":
             return Program(WholeGraph(model.network).eval(), example, *plain_io(window))
-        small = reduced(example["image"], example["mask"], config.scale(*window))
+        small = reduced(example["image"], example["mask"], by=config.scale(*window))
         side, count = Window.square(config.side), config.grid**2
         attention = TensorInfo("attention", (1, count, count), "BQK", "float32", _ATTENTION)
         return Program(

@@ -70,5 +70,4 @@ class WholeGraph(HiFillInpainter):
 
     def aggregated(self, residual: Tensor, weights: Tensor, hole: Tensor) -> Tensor:
         """As of the plain one; the cost does not follow the hole."""
-        grid = self.config.grid
-        return dense_mix(residual, weights[None], residual.shape[2] // grid, grid)
+        return dense_mix(residual, weights[0], residual.shape[2] // self.config.grid)
