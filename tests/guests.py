@@ -131,8 +131,8 @@ def narrow_deepfill(preset: str, size: str = "80x72") -> Guest:
 def narrow_hifill() -> Guest:
     """Half of the positions along each side, and residuals of an image twice as large.
 
-    With a width of 4 the map of positions is a cube of 16, and a TFLite file of it is wrong by 0.03,
-    which parity tells; where exactly the converter takes one side for another was not looked for.
+    With a width of 4 the map of positions is a cube of 16, and a TFLite file of it is wrong by
+    0.03, which parity tells; where the converter takes one side for another was not looked for.
     """
     network = hifill.HiFill(hifill.HiFillConfig("places2", side=256, width=3))
     hifill.seed_stand_in(network.requires_grad_(False))
