@@ -51,6 +51,8 @@ def convert(program: Program, path: Path) -> None:
 def save(model: Any, path: Path) -> None:
     """Write a package; equal input gives equal bytes."""
     model.save(str(path))
+    # For another tool's debugger, and as large as the program itself.
+    (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     _fix_identifiers(path)
 
 

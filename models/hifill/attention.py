@@ -53,7 +53,7 @@ def usable(hole: Tensor) -> Tensor:
     Returns:
         ``[B, 1, g, g]``.
     """
-    return 1 - F.max_pool2d(F.max_pool2d(hole, CELL), 3, stride=1, padding=1)
+    return 1 - F.max_pool2d(F.max_pool2d(hole, CELL, CELL), 3, stride=1, padding=1)
 
 
 def _fused(scores: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def reduced(image: Tensor, mask: Tensor, by: int) -> tuple[Tensor, Tensor]:
     """
     if by == 1:
         return image, mask
-    return F.avg_pool2d(image, by), F.max_pool2d(mask, by)
+    return F.avg_pool2d(image, by, by), F.max_pool2d(mask, by, by)
 
 
 def native_input(image: Tensor, mask: Tensor) -> Tensor:

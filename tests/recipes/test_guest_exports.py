@@ -86,6 +86,8 @@ def assert_wanted(target: str, artifact: Path) -> None:
         others = {name: size for name, size in sizes.items() if name not in kernels}
         assert max(others.values()) <= LARGEST_CONSTANT, others
         assert kernels <= sizes.keys(), "a kernel is made at run time"
+    if target == "coreml":
+        assert {entry.name for entry in artifact.iterdir()} == {"Data", "Manifest.json"}
     if target == "tflite":
         graphs = tflite.unpack(artifact).subgraphs
         tensors = [tensor for graph in graphs for tensor in graph.tensors]
