@@ -94,7 +94,8 @@ def sample(report: Report, *, artifact: str, folder: str) -> dict[str, Any]:
         return _parts(path, Path(folder))
     if spec.integer_io:
         raise UserError(
-            f"{path} takes int8 images and devices are given floats; export without --integer-io"
+            f"{path} takes images of 8 bits, and devices are given floats; export it without "
+            "--integer-io"
         )
     if spec.options.io != "plain":
         raise UserError(f"{path} takes its network's own inputs; devices run --io plain")

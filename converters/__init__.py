@@ -23,6 +23,8 @@ class Target:
         precisions: that its artifacts may have. methods: of calibration.
         reducing: implements :class:`~rethined_export.converters.reducing.types.ReducerModule`.
         reducing_packages: distributions that reduced the artifact.
+        integers: type of the images that an artifact takes and gives with ``--integer-io``; empty
+            where it cannot.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Target:
     methods: tuple[str, ...]
     reducing: str
     reducing_packages: tuple[str, ...] = ()
+    integers: str = ""
 
 
 _HERE = "rethined_export.converters"
@@ -48,6 +51,7 @@ TARGETS = {
             (*_COMMON, "int8-dynamic"),
             METHODS,
             f"{_HERE}.reducing.onnx",
+            integers="uint8",
         ),
         Target(
             "tflite",
@@ -58,6 +62,7 @@ TARGETS = {
             METHODS[:1],
             f"{_HERE}.reducing.tflite",
             ("ai-edge-quantizer",),
+            integers="int8",
         ),
         Target(
             "coreml",

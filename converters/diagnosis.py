@@ -90,11 +90,16 @@ def _selects_by_a_mask(node: Any) -> bool:
     return any(place.meta["val"].dtype == torch.bool for place in places)
 
 
+def _of_a_convolution(node: Any) -> bool:
+    return bool(node.args[0].op == "call_function" and "conv" in str(node.args[0].target))
+
+
 _CONDITIONS: dict[str, Callable[[Any], bool]] = {
     "shrinks": _shrinks,
     "pads its output": _pads_its_output,
     "computes its kernel": _computes_its_kernel,
     "selects by a mask": _selects_by_a_mask,
+    "a convolution": _of_a_convolution,
 }
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -16,6 +17,8 @@ MOST_INSIDE = 2_000_000_000
 #: Bytes of a tensor that lies beside the graph, where they do not fit; and of what each begins at a
 #: multiple of, so that runtimes can map it into memory.
 _LARGE, _PAGE = 1 << 16, 4096
+#: Type of an image that an artifact takes as 255 levels from 0 to 1.
+_LEVELS = "tensor(uint8)"
 
 
 def convert(program: Program, path: Path) -> None:
@@ -108,8 +111,26 @@ def session_options(threads: int) -> Any:
     return options
 
 
+def to_levels(image: Array) -> Array:
+    """Floats in [0, 1] as an artifact wants them that takes uint8; integers as they are."""
+    if image.dtype.kind != "f":
+        return image
+    made: Array = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return made
+
+
+def _to_floats(value: Array) -> Array:
+    """What levels stand for; others as they are."""
+    if value.dtype != np.uint8:
+        return value
+    return np.asarray(value, np.float32) / np.float32(255)
+
+
 class _Session:
-    """An ONNX Runtime session on the CPU."""
+    """An ONNX Runtime session on the CPU.
+
+    Callers give and get floats also where the artifact holds uint8.
+    """
 
     name = "ONNX Runtime"
 
@@ -123,14 +144,17 @@ class _Session:
             read(path)  # which says what the file is, if it is at fault
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         self.takes = frozenset(given.name for given in self._session.get_inputs())
+        self._levels = {g.name for g in self._session.get_inputs() if g.type == _LEVELS}
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
+        for name in self._levels & inputs.keys():
+            inputs[name] = to_levels(inputs[name])
         try:
             results = self._session.run(None, inputs)
         except Exception as error:
             raise ArtifactError(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
-        return dict(zip(self._outputs, results, strict=True))
+        return dict(zip(self._outputs, map(_to_floats, results), strict=True))
 
     def __enter__(self) -> "_Session":
         return self

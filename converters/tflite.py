@@ -168,7 +168,7 @@ def boundary(path: Path) -> tuple[list[str], list[str]]:
     return names(graph.inputs), names(graph.outputs)
 
 
-def _to_integers(value: Array, details: dict[str, Any]) -> Array:
+def to_integers(value: Array, details: dict[str, Any]) -> Array:
     """Floats as a tensor wants them that holds int8; others as they are."""
     scale, zero = details["quantization"]
     if not scale:
@@ -213,7 +213,7 @@ class _Interpreter:
                 if name in self._images:
                     value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
                 given = self._inputs[name]
-                self._interpreter.set_tensor(given["index"], _to_integers(value, given))
+                self._interpreter.set_tensor(given["index"], to_integers(value, given))
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error

@@ -44,7 +44,7 @@ def seeded(key: str, shape: tuple[int, ...], gain: float) -> Tensor:
         values = n
     elif name == "noise_strength":
         values = _SPREAD * n
-    elif name in ("running_mean", "bias"):
+    elif name == "running_mean" or name.endswith(("bias", "biases")):
         values = _SMALL * n
     elif name == "running_var":
         values = 1 + _SPREAD * np.abs(n)

@@ -21,7 +21,7 @@ from rethined_export.artifacts import (
     tool_versions,
 )
 from rethined_export.checkpoints import CheckpointError, combined, digest
-from rethined_export.converters import converter, installed
+from rethined_export.converters import TARGETS, converter, installed
 from rethined_export.converters.diagnosis import diagnose
 from rethined_export.converters.reducing.types import EXACT
 from rethined_export.converters.types import (
@@ -50,8 +50,8 @@ from rethined_export.recipes.types import TorchRunner
 from rethined_export.reduction.reduce import reduce
 from rethined_export.spec import ExportSpec, load_reference
 
-#: How an image is held where it is int8.
-_AS_INTEGERS = ", as int8: value · 255 - 128"
+#: How an image is held in 8 bits.
+_AS_INTEGERS = {"int8": ", as int8: value · 255 - 128", "uint8": ", as uint8: value · 255"}
 _LOCK = ".rethined-export.lock"
 #: The parity of ``--json`` where the gates were not run.
 NOT_RUN: dict[str, Any] = {
@@ -257,7 +257,7 @@ def _exact(scratch: Path) -> Path:
 def _convert_and_check(
     request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
 ) -> Exported:
-    made = _make(entry.spec, scratch, stage)
+    made = make(entry.spec, scratch, stage)
     inputs, outputs = ([TensorInfo(**info) for info in made[side]] for side in ("takes", "gives"))
     manifest = Manifest(
         spec=entry.spec,
@@ -318,15 +318,30 @@ def _consented(parity: dict[str, Any]) -> dict[str, float] | None:
     return found
 
 
-def _make(spec: ExportSpec, path: Path, stage: Callable[[str], None]) -> dict[str, Any]:
-    """Convert, and reduce where the precision asks for it; the facts of what was written."""
+def make(
+    spec: ExportSpec,
+    path: Path,
+    stage: Callable[[str], None],
+    keep: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
+    """Convert, and reduce where the precision asks for it; the facts of what was written.
+
+    Args:
+        keep: layers to leave in floats, without searching for them.
+
+    Raises:
+        JobError: it cannot be done.
+    """
     arguments = {"spec": spec.to_dict(), "threads": worker_threads()}
     if spec.precision == EXACT:
         made = run_job(convert, {**arguments, "path": str(path)}, stage)
         return {**made, "calibrated": None, "kept": []}
     exact = _exact(path)
     made = run_job(convert, {**arguments, "path": str(exact)}, stage)
-    reduced = run_job(reduce, {**arguments, "source": str(exact), "path": str(path)}, stage)
+    places = {"source": str(exact), "path": str(path)}
+    reduced = run_job(
+        reduce, {**arguments, **places, "keep": None if keep is None else list(keep)}, stage
+    )
     remove(exact)
     peak = max(made["peak_rss_bytes"], reduced["peak_rss_bytes"])
     return {**made, **reduced, "peak_rss_bytes": peak}
@@ -438,11 +453,12 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
         more_checkpoints=(),
         calibration=made.calibration and made.calibration.embedded(),
     )
+    integers = TARGETS[made.target].integers if made.integer_io else ""
     metadata = {
         "rethined.spec": json.dumps(embedded.to_dict(), sort_keys=True),
         "rethined.weights_sha256": reference.sha256,
         "rethined.mask_polarity": "1 = hole, 0 = known",
-        "rethined.value_range": f"image RGB in [0, 1]{_AS_INTEGERS if made.integer_io else ''}",
+        "rethined.value_range": f"image RGB in [0, 1]{_AS_INTEGERS.get(integers, '')}",
     }
     target = converter(made.target)
     report("converting")
@@ -455,7 +471,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
 
     def stored(infos: Iterable[TensorInfo]) -> list[dict[str, Any]]:
         held = [info.channels_last() if info.name in last else info for info in infos]
-        return [asdict(_as_integers(info) if made.integer_io else info) for info in held]
+        return [asdict(_as_integers(info, integers) if integers else info) for info in held]
 
     return {
         "seconds": seconds,
@@ -470,11 +486,11 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     }
 
 
-def _as_integers(info: TensorInfo) -> TensorInfo:
+def _as_integers(info: TensorInfo, integers: str) -> TensorInfo:
     """An image as an artifact with ``--integer-io`` takes or gives it."""
-    if info.layout != CHANNELS_LAST:
+    if not info.is_image and info.layout != CHANNELS_LAST:
         return info
-    return replace(info, dtype="int8", meaning=info.meaning + _AS_INTEGERS)
+    return replace(info, dtype=integers, meaning=info.meaning + _AS_INTEGERS[integers])
 
 
 def _convert(target: Converter, name: str, program: Program, path: Path) -> None:

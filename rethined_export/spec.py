@@ -29,7 +29,7 @@ class ExportSpec:
         more_checkpoints: files of further networks' weights, where a model has several.
         checkpoint_key: place of the weights in it; None where it can be told.
         untrained: a stand-in that does not inpaint, also where weights are shipped.
-        precision: of its numbers. integer_io: images go in and come out as int8.
+        precision: of its numbers. integer_io: images go in and come out in 8 bits.
         calibration: what activations are measured on, where the precision needs it.
     """
 
@@ -141,9 +141,10 @@ class ExportSpec:
             self._check_integers(calibrated)
 
     def _check_integers(self, calibrated: bool) -> None:
-        if self.target != "tflite" or not calibrated:
+        if not TARGETS[self.target].integers or not calibrated:
+            able = " or ".join(target.name for target in TARGETS.values() if target.integers)
             raise UserError(
-                f"--integer-io goes with --target tflite and --precision int8 or mixed, not with "
+                f"--integer-io goes with --target {able} and --precision int8 or mixed, not with "
                 f"{self.target} and {self.precision}"
             )
         if not self.recipe.takes_integers(self.options):

@@ -14,9 +14,11 @@ from rethined_export.models import (
     context_encoder,
     deepfill,
     dfnet,
+    hifill,
     lama,
     migan,
     partial_conv,
+    pmrf,
     repaint,
     twostage,
 )
@@ -28,10 +30,12 @@ from rethined_export.recipes.aot_gan.options import AotGanOptions
 from rethined_export.recipes.context_encoder.options import ContextEncoderOptions
 from rethined_export.recipes.deepfill.options import DeepfillOptions
 from rethined_export.recipes.dfnet.options import DfNetOptions
+from rethined_export.recipes.hifill.options import HiFillOptions
 from rethined_export.recipes.lama.options import LamaOptions
 from rethined_export.recipes.migan.options import MiGanOptions
 from rethined_export.recipes.options import Options
 from rethined_export.recipes.partial_conv.options import PartialConvOptions
+from rethined_export.recipes.pmrf.options import PmrfOptions
 from rethined_export.recipes.repaint.options import RepaintOptions
 from rethined_export.recipes.twostage.options import TwoStageOptions
 from rethined_export.recipes.types import Reference
@@ -124,6 +128,17 @@ def narrow_deepfill(preset: str, size: str = "80x72") -> Guest:
     return Guest("deepfill", options, deepfill.DeepfillInpainter(network).eval())
 
 
+def narrow_hifill() -> Guest:
+    """Half of the positions along each side, and residuals of an image twice as large."""
+    network = hifill.HiFill(hifill.HiFillConfig("places2", side=256, width=4))
+    hifill.seed_stand_in(network.requires_grad_(False))
+    for name, tensor in network.named_parameters():
+        # Of so few channels little would pass so many gates, and no patch would win.
+        tensor.mul_(1.3 if name.startswith("generator/re_") else 1)
+    inpainter = hifill.HiFillInpainter(network, network.config).eval()
+    return Guest("hifill", HiFillOptions(size="512x512"), inpainter)
+
+
 def narrow_lama() -> Guest:
     network = lama.Lama(replace(lama.PRESETS["fourier"], width=8, blocks=1)).requires_grad_(False)
     seed_weights(network, gain=1.0)
@@ -148,6 +163,16 @@ def narrow_repaint(io: str = "plain") -> Guest:
     return Guest("repaint", options, model)
 
 
+def narrow_pmrf() -> Guest:
+    """One stage of each kind, whose single block a level makes two updates of the mask."""
+    config = replace(
+        pmrf.PRESETS["slides"], width=4, key_width=8, masked_stages=1, attended_stages=1
+    )
+    network = pmrf.Pmrf(config).requires_grad_(False)
+    pmrf.seed_stand_in(network)
+    return Guest("pmrf", PmrfOptions(size="96x64"), pmrf.Inpainter(network).eval())
+
+
 #: DeepFill without and with fusing; a square's transpositions may be merged as they may not be.
 GUESTS: dict[str, Callable[[], Guest]] = {
     "partial-conv": narrow_partial_conv,
@@ -157,7 +182,9 @@ GUESTS: dict[str, Callable[[], Guest]] = {
     "two-stage": narrow_two_stage,
     "deepfill v2-tf": partial(narrow_deepfill, "v2-tf"),
     "deepfill v1-daa": partial(narrow_deepfill, "v1-daa", "96x96"),
+    "hifill": narrow_hifill,
     "lama": narrow_lama,
     "repaint": narrow_repaint,
     "migan": narrow_migan,
+    "pmrf": narrow_pmrf,
 }

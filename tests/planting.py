@@ -1,4 +1,7 @@
-"""Errors planted in one operator of a saved artifact: a weight, its kind, or a factor behind it."""
+"""Errors planted in one operator of a saved artifact.
+
+A weight, its kind, the step of what it makes in eight bits, or a factor behind it.
+"""
 
 import copy
 import shutil
@@ -22,6 +25,10 @@ Way = Callable[..., frozenset[str] | None]
 NOTHING: frozenset[str] = frozenset()
 #: How much larger a planted factor makes a tensor.
 FACTOR = 1.01
+#: How much wider a planted step makes what eight bits stand for.
+STEP = 2
+#: Of weights, whole or reduced.
+STORED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8)
 #: Kinds that take the same inputs; an operator becomes the next one.
 ONNX_KINDS = (("Add", "Sub", "Mul"), ("Relu", "Tanh", "Sigmoid", "Abs", "Exp", "Sqrt"))
 TFLITE_KINDS = (("ADD", "SUB", "MUL"), ("RELU", "TANH", "LOGISTIC", "ABS", "EXP", "SQRT"))
@@ -80,7 +87,7 @@ def _edit_onnx(path: Path, number: int, way: Way) -> frozenset[str] | None:
 
 def onnx_weight(model: Any, node: Any) -> frozenset[str] | None:
     for stored in model.graph.initializer:
-        if stored.name in node.input and stored.data_type == onnx.TensorProto.FLOAT:
+        if stored.name in node.input and stored.data_type in STORED:
             if sum(stored.name in other.input for other in model.graph.node) > 1:
                 continue
             values = numpy_helper.to_array(stored).copy()
@@ -98,10 +105,24 @@ def onnx_kind(_model: Any, node: Any) -> frozenset[str] | None:
     return NOTHING
 
 
+def onnx_step(model: Any, node: Any) -> frozenset[str] | None:
+    if node.op_type != "QuantizeLinear":
+        return None
+    [scale] = [one for one in model.graph.initializer if one.name == node.input[1]]
+    wider = np.float32(STEP) * numpy_helper.to_array(scale)
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(wider), "planted"))
+    node.input[1] = "planted"
+    return NOTHING
+
+
 def onnx_factor(model: Any, node: Any) -> frozenset[str] | None:
     name = node.output[0]
+    known = onnx.shape_inference.infer_shapes(model).graph
+    [kind] = [one.type.tensor_type.elem_type for one in (*known.value_info, *known.output)
+              if one.name == name]  # fmt: skip
+    factor = np.asarray(FACTOR, helper.tensor_dtype_to_np_dtype(kind))
     node.output[0] = f"{name}_before"
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(FACTOR), "planted"))
+    model.graph.initializer.append(numpy_helper.from_array(factor, "planted"))
     made = helper.make_node("Mul", [node.output[0], "planted"], [name], "planted_factor")
     model.graph.node.insert(list(model.graph.node).index(node) + 1, made)
     return frozenset(node.output)
@@ -121,13 +142,18 @@ def _edit_tflite(path: Path, number: int, way: Way) -> frozenset[str] | None:
 
 def tflite_weight(model: Any, number: int) -> frozenset[str] | None:
     graph = model.subgraphs[0]
+    kinds = {
+        schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.FLOAT16: np.float16,
+        schema.TensorType.INT8: np.int8,
+    }
     for place in graph.operators[number].inputs:
         tensor = graph.tensors[place]
         stored = model.buffers[tensor.buffer]
         readers = sum(place in other.inputs for other in graph.operators)
-        if stored.data is not None and tensor.type == schema.TensorType.FLOAT32 and readers == 1:
+        if stored.data is not None and tensor.type in kinds and readers == 1:
             stored.data = np.array(stored.data, np.uint8)
-            _spoil(stored.data.view(np.float32))
+            _spoil(stored.data.view(kinds[tensor.type]))
             return NOTHING
     return None
 
@@ -143,6 +169,15 @@ def tflite_kind(model: Any, number: int) -> frozenset[str] | None:
     operator.builtinOptionsType = schema.BuiltinOptions.NONE
     if kind in TFLITE_KINDS[0]:
         _binary(operator, kind, getattr(before, "fusedActivationFunction", 0))
+    return NOTHING
+
+
+def tflite_step(model: Any, number: int) -> frozenset[str] | None:
+    graph = model.subgraphs[0]
+    made = graph.tensors[graph.operators[number].outputs[0]]
+    if made.type != schema.TensorType.INT8:
+        return None
+    made.quantization.scale = np.float32(STEP) * made.quantization.scale
     return NOTHING
 
 
@@ -260,8 +295,8 @@ _EDITS: dict[str, Callable[..., frozenset[str] | None]] = {
     ".mlpackage": _edit_coreml,
 }
 _WAYS: dict[str, tuple[Way, ...]] = {
-    ".onnx": (onnx_weight, onnx_kind),
-    ".tflite": (tflite_weight, tflite_kind),
+    ".onnx": (onnx_weight, onnx_kind, onnx_step),
+    ".tflite": (tflite_weight, tflite_kind, tflite_step),
     ".mlpackage": (coreml_weight, coreml_kind),
 }
 _LAST: dict[str, Callable[..., frozenset[str] | None]] = {

@@ -13,6 +13,7 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode
 
 from rethined_export.converters.onnx import load, read
+from rethined_export.converters.reducing.onnx_boundary import images_as_integers
 from rethined_export.converters.reducing.onnx_half import halve, halve_constants
 from rethined_export.converters.reducing.onnx_integers import (
     Integers,
@@ -65,6 +66,8 @@ class _Reducer:
                 made = self._static(names, how)
         if how.precision != "fp16":
             halve_constants(made.graph)
+        if how.integer_io:
+            images_as_integers(made.graph)
         self._save(made, path)
 
     def _copy(self) -> Any:

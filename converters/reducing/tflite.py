@@ -9,11 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from rethined_export.converters.reducing.tflite_constants import LAYERS, Halving, shorten_names
-from rethined_export.converters.reducing.types import Reduction, Sample
+from rethined_export.converters.reducing.types import UNIT, Reduction, Sample
 from rethined_export.converters.tflite import channels_last, pack, unpack
-
-#: Images of a whole artifact are in [0, 1]: so many levels that those of 8 bits come back exactly.
-_UNIT = ("image", "mask", "output")
 
 
 def reducer(artifact: Path) -> "_Reducer":
@@ -53,7 +50,7 @@ class _Reducer:
             self._ranges = made.calibrate(
                 {self._signature(): _Runs(how, self._images)}, num_threads=1
             )
-            for name in _UNIT:
+            for name in UNIT:
                 if name in self._ranges:
                     self._ranges[name] = {"min": np.float32(0), "max": np.float32(1)}
         result = made.quantize(

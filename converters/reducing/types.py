@@ -45,6 +45,8 @@ PRECISIONS = {
         Precision("palette4", "weights as one of 16 values a tensor"),
     )
 }
+#: Images of a whole artifact, in [0, 1]: of so many levels that those of 8 bits come back exactly.
+UNIT = ("image", "mask", "output")
 #: How a range is read off the values that an activation took.
 METHODS = ("minmax", "percentile", "entropy")
 
@@ -56,7 +58,7 @@ class Reduction:
     Attributes:
         samples: begins a pass over inputs to measure activations on, where the precision wants it.
         method: one of ``METHODS`` that the target has.
-        integer_io: images go in and come out as int8.
+        integer_io: images go in and come out in 8 bits, as the target holds them.
         kept: layers that stay in floats, by the names that :meth:`Reducer.layers` gives.
         threads: to run samples on.
     """

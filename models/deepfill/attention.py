@@ -85,8 +85,8 @@ class ContextualAttention(nn.Module):
         """
         kernel = self.get_buffer(self.kernel_name)
         scores = F.conv2d(scores[:, None], kernel, padding=1)
-        scores = F.conv2d(_by_columns(scores, rows, columns), kernel, padding=1)
-        return _by_columns(scores, columns, rows)[:, 0]
+        scores = F.conv2d(by_columns(scores, rows, columns), kernel, padding=1)
+        return by_columns(scores, columns, rows)[:, 0]
 
     def _valid(self, mask: Tensor) -> Tensor:
         """1 for patches without a pixel of hole, else 0: ``[B, patches, 1]``."""
@@ -94,7 +94,7 @@ class ContextualAttention(nn.Module):
         return 1 - F.max_pool2d(hole, 3, stride=1, padding=1).flatten(1)[:, :, None]
 
 
-def _by_columns(scores: Tensor, rows: int, columns: int) -> Tensor:
+def by_columns(scores: Tensor, rows: int, columns: int) -> Tensor:
     """Number both sides of a table column by column where they were row by row."""
     table = scores.reshape(-1, rows, columns, rows, columns).permute(0, 2, 1, 4, 3)
     return table.reshape(scores.shape)

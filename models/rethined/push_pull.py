@@ -27,7 +27,12 @@ def push_pull(x: Tensor, mask: Tensor) -> Tensor:
     Returns:
         ``[B, 3, H, H]``, equal to ``x`` outside the hole; in a hole that spans the image, zeros.
     """
-    levels = [(x, 1 - mask)]
+    return filled(x, mask, 1 - mask)
+
+
+def filled(x: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """:func:`push_pull` with both masks given, of one channel or of three."""
+    levels = [(x, known)]
     while levels[-1][0].shape[-1] > _COARSEST:
         colour, known = levels[-1]
         levels.append((F.avg_pool2d(colour, 2), F.avg_pool2d(known, 2)))

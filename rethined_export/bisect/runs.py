@@ -1,15 +1,17 @@
-"""The runs that a search compares: an artifact's, a fresh conversion's, torch's."""
+"""The runs that a search compares: an artifact's, that of one made anew like it, torch's."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rethined_export.bisect.origin import following
 from rethined_export.bisect.pairing import by_position, by_value
 from rethined_export.bisect.search import (
     Found,
@@ -20,7 +22,8 @@ from rethined_export.bisect.search import (
 )
 from rethined_export.bisect.telling import told
 from rethined_export.converters import converter
-from rethined_export.converters.types import Array, ArtifactError, Program
+from rethined_export.converters.reducing.types import EXACT
+from rethined_export.converters.types import Array, ArtifactError, Program, Runner
 from rethined_export.jobs.registry import Report, job
 from rethined_export.photo.masks import MaskRule
 from rethined_export.recipes.types import TorchRunner
@@ -31,8 +34,17 @@ from rethined_export.tracing.program import ProgramRecorder
 from rethined_export.tracing.tensors import Trace, traced
 from rethined_export.tracing.types import Recorder
 
-FRESH, TORCH, OTHER = "a fresh conversion", "torch", "the other artifact"
+FRESH, REDUCED = "a fresh conversion", "a fresh reduction"
+TORCH, OTHER = "torch", "the other artifact"
 POSITION, VALUE = "position and name", "value"
+_ITS_PRECISION = (
+    "a fresh reduction computes the same, operator by operator; what its precision costs in the "
+    "picture, rethined-parity says"
+)
+#: How near torch's tensor is to that of a reduced artifact which holds the same.
+_LOSS = 0.1
+#: Operators behind a departure that may tell where it is in torch.
+_BEHIND = 3
 
 
 @job
@@ -54,7 +66,7 @@ def search(
 
     Args:
         reference: another artifact to compare with; without a spec there has to be one.
-        fresh: an artifact of the same spec that was just converted, where that was possible.
+        fresh: an artifact of the same spec that was just made, where that was possible.
 
     Returns:
         The answer as ``--json`` has it.
@@ -74,10 +86,14 @@ def search(
             MaskRule(**rule),
             frame,
         )
+        again = Path(fresh) if fresh else None
+        if again is not None and made.precision != EXACT:
+            case = runs.worst_case(made, artifact, scenes, again)
+            return runs.against_reduction(artifact, case, again)
         case = runs.worst_case(made, artifact, scenes)
         if reference is not None:
-            return runs.against_another(artifact, Path(reference), case)
-        return runs.against_torch(artifact, case, Path(fresh) if fresh else None)
+            return runs.against_another(artifact, Path(reference), replace(case, deployed={}))
+        return runs.against_torch(artifact, case, again)
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,8 @@ class Case:
 
     Attributes:
         scene: its name. program: in torch.
-        deployed: relative difference of each output from torch's, in the runtime as it is.
+        deployed: relative difference of each output from the reference's, which is torch's or that
+            of an artifact, in the runtime as it is.
     """
 
     scene: str
@@ -109,8 +126,13 @@ class Runs:
     report: Report
     _count: int = field(default=0, init=False)
 
-    def worst_case(self, spec: ExportSpec, artifact: Path, scenes: Iterable[Any]) -> Case:
-        """The scene on which an artifact's outputs are farthest from torch's.
+    def worst_case(
+        self, spec: ExportSpec, artifact: Path, scenes: Iterable[Any], reduced: Path | None = None
+    ) -> Case:
+        """The scene on which an artifact's outputs are farthest from its reference's.
+
+        Args:
+            reduced: the reference; None: torch.
 
         Raises:
             ArtifactError: it cannot be run, or lacks an output.
@@ -119,10 +141,16 @@ class Runs:
         self.report("loading the model")
         model = load_reference(spec).model
         programs = {part: spec.recipe.program(spec.options, model, part) for part in spec.parts}
-        runners = {part: TorchRunner(program) for part, program in programs.items()}
+        runners: dict[str, Runner] = {
+            part: TorchRunner(program) for part, program in programs.items()
+        }
         own = runners.pop(spec.part)
         cases = []
-        with converter(spec.target).load(artifact, self.threads) as runtime:
+        with ExitStack() as loaded:
+            load = converter(spec.target).load
+            runtime = loaded.enter_context(load(artifact, self.threads))
+            if reduced is not None:
+                own = loaded.enter_context(load(reduced, self.threads))
             for scene in scenes:
                 self.report(f"running on {scene.name}")
                 inputs = given_in(spec, own.takes, runners, scene)
@@ -165,12 +193,33 @@ class Runs:
                 notes.append("its operators are not those of a fresh conversion")
             elif found.number is not None:
                 answer = self._answer(made, again, found, FRESH, POSITION, case, apart)
-                return {**answer, "source": self._source(again, found, made, truth)}
+                source = self._source(again, found, made, truth, [found.number], self.tolerance)
+                return {**answer, "source": source}
             else:
                 notes.append("a fresh conversion computes the same, operator by operator")
         found = first_by_value(made, truth, self.tolerance)
         answer = self._answer(made, truth, found, TORCH, VALUE, case, apart)
         return {**answer, "notes": notes}
+
+    def against_reduction(self, artifact: Path, case: Case, fresh: Path) -> dict[str, Any]:
+        """Compare a reduced artifact with one that was reduced just now, in the same way."""
+        self.report("running operator by operator")
+        made = self._traced(recorder(artifact, self.threads), case.inputs)
+        self.report("running the fresh reduction")
+        again = self._traced(recorder(fresh, self.threads), case.inputs)
+        found, how = self._in_line(made, again), POSITION
+        if found is None:
+            found, how = first_by_value(made, again, self.tolerance), VALUE
+        answer = self._answer(made, again, found, REDUCED, how, case, outputs_apart(made, again))
+        if found.number is None:
+            return {**answer, "notes": [_ITS_PRECISION]}
+        if how == VALUE:
+            return answer
+        self.report("running torch")
+        truth = self._traced(ProgramRecorder(case.program), case.inputs)
+        # Weights and integers have no like in torch; what is made of them has.
+        numbers = [found.number, *following(made.graph, found.number)[:_BEHIND]]
+        return {**answer, "source": self._source(again, found, made, truth, numbers, _LOSS)}
 
     def _traced(self, recorder: Recorder, inputs: Mapping[str, Array]) -> Trace:
         self._count += 1
@@ -180,14 +229,29 @@ class Runs:
         pairs = by_position(made, reference)
         return None if pairs is None else first_in_line(made, pairs, self.tolerance)
 
-    def _source(self, again: Trace, found: Found, made: Trace, truth: Trace) -> str:
-        """Where torch's program makes what a fresh conversion has in the place of a departure."""
-        assert found.number is not None
-        outputs = {value.name for value in made.graph.operators[found.number].outputs}
-        likes = {found.pairs[name].reference for name in outputs if name in found.pairs}
-        theirs, _ = by_value(again, truth, self.tolerance, likes)
+    def _source(
+        self,
+        again: Trace,
+        found: Found,
+        made: Trace,
+        truth: Trace,
+        numbers: Sequence[int],
+        tolerance: float,
+    ) -> str:
+        """Where torch's program makes what a fresh artifact has in place of an operator's result.
+
+        Args:
+            numbers: of operators; the first that torch has something like decides.
+        """
         places = {one.name: one.attributes["place"] for one in truth.graph.operators}
-        return next((places[pair.reference] for pair in theirs.values()), "")
+        for number in numbers:
+            outputs = {value.name for value in made.graph.operators[number].outputs}
+            likes = {found.pairs[name].reference for name in outputs if name in found.pairs}
+            theirs, _ = by_value(again, truth, tolerance, likes)
+            for pair in theirs.values():
+                if pair.reference in places:  # and is no input
+                    return str(places[pair.reference])
+        return ""
 
     def _answer(
         self,

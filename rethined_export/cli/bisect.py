@@ -41,9 +41,9 @@ def _parser() -> ArgumentParser:
     made = parser(
         "rethined-bisect",
         "Find the first operator of an artifact whose result departs from the reference's, by "
-        "comparing all tensors in between: with those of a fresh conversion of the same weights, "
-        "and with torch's. Exit codes: 0 nothing departs, 2 unusable file, 3 something does, 5 an "
-        "operator cannot be run here, 6 runtime not installed.",
+        "comparing all tensors in between: with those of an artifact made anew of the same weights "
+        "and in the same precision, and with torch's. Exit codes: 0 nothing departs, 2 unusable "
+        "file, 3 something does, 5 an operator cannot be run here, 6 runtime not installed.",
         _EXAMPLES,
     )
     add = made.add_argument
@@ -55,6 +55,13 @@ def _parser() -> ArgumentParser:
     add_scene_options(made)
     add("--checkpoint", type=Path, action="append", metavar="FILE",
         help="where the weights lie now; default: where the manifest says")  # fmt: skip
+    add(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="where the photos lie now that its activations were measured on; default as above",
+    )
+    add("--calibration-masks", type=Path, metavar="DIR", help="the same of their masks")
     add("--json", action="store_true", help="one JSON document on standard output")
     return made
 
@@ -71,6 +78,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     else:
         _show(options.artifact.name, answer)
     return ParityError.exit_code if answer["departs"] else 0
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path and path.absolute()
 
 
 def _tolerance(text: str) -> float:
@@ -102,6 +113,8 @@ def _search(options: Namespace, tolerance: float) -> dict[str, Any]:
         artifact=options.artifact,
         reference=options.reference,
         checkpoints=tuple(options.checkpoint or ()),
+        calibration=_absolute(options.calibration),
+        calibration_masks=_absolute(options.calibration_masks),
         tolerance=tolerance,
         image=options.image,
         mask=options.mask,

@@ -85,7 +85,7 @@ def _parser(model: str) -> ArgumentParser:
     add("--calibration-method", metavar="NAME",
         help=f"{', '.join(METHODS)} (default {METHODS[0]}; others for onnx only)")  # fmt: skip
     add("--integer-io", action="store_true",
-        help="images go in and come out as int8 (tflite, int8 or mixed)")  # fmt: skip
+        help="images go in and come out in 8 bits (tflite and onnx, int8 or mixed)")  # fmt: skip
     add("--accept-quality", action="store_true",
         help="keep what misses the gate of its precision; the manifest says so")  # fmt: skip
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")

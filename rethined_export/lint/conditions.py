@@ -33,6 +33,10 @@ def _dtype_not(operator: Operator, wanted: list[str]) -> Answer:
     return _any(value.dtype not in wanted if value.dtype else None for value in operator.flowing)
 
 
+def _output_dtype_not(operator: Operator, wanted: list[str]) -> Answer:
+    return _any(value.dtype not in wanted if value.dtype else None for value in operator.outputs)
+
+
 def _input_dtype(operator: Operator, wanted: dict[str, list[str]]) -> Answer:
     """Whether inputs, constants included, have one of these types each."""
     answers: list[Answer] = []
@@ -145,6 +149,7 @@ def _nested(operator: Operator, wanted: bool) -> Answer:
 CONDITIONS: dict[str, Callable[[Operator, Any], Answer]] = {
     "dtype": _dtype,
     "dtype_not": _dtype_not,
+    "output_dtype_not": _output_dtype_not,
     "input_dtype": _input_dtype,
     "rank_over": _rank_over,
     "rank_under": _rank_under,

@@ -19,6 +19,8 @@ RECIPES = {
     "dfnet": "rethined_export.recipes.dfnet",
     "two-stage": "rethined_export.recipes.twostage",
     "repaint": "rethined_export.recipes.repaint",
+    "hifill": "rethined_export.recipes.hifill",
+    "pmrf": "rethined_export.recipes.pmrf",
     "module": "rethined_export.recipes.module",
 }
 

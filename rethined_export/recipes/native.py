@@ -15,7 +15,7 @@ class NativeRunner:
     """From image and mask to image.
 
     Args:
-        network: takes ``input`` and gives ``output``.
+        network: takes ``input`` and gives ``output``; what else it gives is passed on.
         prepare: makes the input of image ``[1, 3, H, W]`` and mask ``[1, 1, H, W]``.
         composite: sets what the network gave into the image; called with that, image and mask.
     """
@@ -35,6 +35,6 @@ class NativeRunner:
         image, mask = (
             torch.from_numpy(np.asarray(inputs[name], np.float32)) for name in ("image", "mask")
         )
-        made = self._network(input=self._prepare(image, mask).numpy())["output"]
-        painted = torch.from_numpy(np.array(made, np.float32))
-        return {"output": self._composite(painted, image, mask).numpy()}
+        made = self._network(input=self._prepare(image, mask).numpy())
+        painted = torch.from_numpy(np.array(made["output"], np.float32))
+        return {**made, "output": self._composite(painted, image, mask).numpy()}

@@ -2,14 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
-from rethined_export.checkpoints import CheckpointError, fit, read
+from rethined_export.checkpoints import Checkpoint, CheckpointError, fit, read
 from rethined_export.errors import UserError
 from rethined_export.recipes.types import UNTRAINED, Reference, Source
 
+Shape = tuple[int, ...]
 #: Counters that batch norm keeps while it is trained.
 COUNTERS = re.compile(r"\.num_batches_tracked$")
 
@@ -28,6 +29,10 @@ def hash_tensors(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _as_it_is(checkpoint: Checkpoint, _wanted: Mapping[str, Shape]) -> Checkpoint:
+    return checkpoint
+
+
 def _no_advice(_names: Collection[str]) -> str:
     return ""
 
@@ -39,6 +44,7 @@ def loaded_reference(
     *,
     optional: re.Pattern[str] = COUNTERS,
     advise: Callable[[Collection[str]], str] = _no_advice,
+    adapt: Callable[[Checkpoint, Mapping[str, Shape]], Checkpoint] = _as_it_is,
 ) -> Reference:
     """A network of fixed shapes with a checkpoint's weights, in eval mode.
 
@@ -47,13 +53,14 @@ def loaded_reference(
         network: the part of it that the checkpoint's tensors are named after.
         optional: finds names of tensors that may be missing, or be too many.
         advise: of a checkpoint that does not fit, by its tensors' names, the end of the message.
+        adapt: makes of a checkpoint, and the shapes wanted, one with tensors in torch's order.
 
     Raises:
         UserError: the checkpoint cannot be read, or does not fit.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
-        checkpoint = read(source.path, source.key, wanted.__contains__)
+        checkpoint = adapt(read(source.path, source.key, wanted.__contains__), wanted)
     except CheckpointError as error:
         raise UserError(str(error)) from error
     try:

@@ -275,7 +275,7 @@ class Recipe(ABC, Generic[O]):
         return calibration.scenes(options.window, partial(self.bears, options))
 
     def takes_integers(self, options: O) -> bool:
-        """Whether its caller can be told to give images as int8: one program, nothing around."""
+        """Whether its caller can be told to give images in 8 bits: one program, nothing around."""
         return self.parts(options) == ("whole",) and options.io == "plain" and options.inpaints
 
     def bears(self, options: O, hole: Bools) -> bool:

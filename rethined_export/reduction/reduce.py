@@ -27,9 +27,19 @@ _SEARCHED, _MARGIN_DB = 4, 6.0
 
 @job
 def reduce(
-    report: Report, *, spec: dict[str, Any], source: str, path: str, threads: int
+    report: Report,
+    *,
+    spec: dict[str, Any],
+    source: str,
+    path: str,
+    threads: int,
+    keep: list[str] | None = None,
 ) -> dict[str, Any]:
     """Write an artifact of a spec's precision from one in fp32.
+
+    Args:
+        keep: layers to leave in floats; None: those that a search finds, where the precision wants
+            one.
 
     Returns:
         ``operators`` by name; ``kept``: layers in floats; ``calibrated``: ``scenes`` and ``sha256``
@@ -50,9 +60,9 @@ def reduce(
         made.integer_io,
         threads=threads,
     )
-    kept: frozenset[str] = frozenset()
+    kept = frozenset(keep or ())
     with installed(made.target):  # quantisers are imported late
-        if precision.searched:
+        if precision.searched and keep is None:
             report("searching for the layers that bear it worst")
             kept = _search(made, reference, reducer, how, threads)
         reducer.reduce(Path(path), replace(how, kept=kept))

@@ -1,4 +1,4 @@
-"""Maps less their mean over their sample deviation, summed in steps that stay small and exact.
+"""Maps less their mean over their deviation, summed in steps that stay small and exact.
 
 A deviation over a whole map sums tens of thousands of squares: in fp16 that is beyond the range,
 and in fp32 runtimes that add one after the other lose digits, which a small deviation magnifies.
@@ -30,3 +30,13 @@ def standardised(x: Tensor, epsilon: float) -> Tensor:
     deviation = torch.sqrt((scaled * scaled).sum(3, keepdim=True).sum(2, keepdim=True))
     # A quotient, not a product with the inverse: Core ML's inverse adds 1e-4 to what it inverts.
     return centred / torch.clamp(deviation, min=epsilon)
+
+
+def instance_norm(x: Tensor, epsilon: float) -> Tensor:
+    """Twin of ``F.instance_norm`` without parameters: over ``sqrt(variance + epsilon)``.
+
+    Args:
+        x: ``[B, C, h, w]``. epsilon: as much as a variance that is told from rounding.
+    """
+    centred = x - map_mean(x)
+    return centred / torch.sqrt(map_mean(centred * centred) + epsilon)

@@ -10,7 +10,7 @@ import onnxruntime
 from onnx import numpy_helper
 
 from rethined_export.converters.onnx import read as load
-from rethined_export.converters.onnx import session_options
+from rethined_export.converters.onnx import session_options, to_levels
 from rethined_export.converters.types import Array, ArtifactError
 from rethined_export.lint.onnx import read
 from rethined_export.tracing.types import Keep, Wanted
@@ -47,12 +47,16 @@ class OnnxRecorder:
 
     def record(self, inputs: Mapping[str, Array], keep: Keep) -> None:
         """Run it once."""
+        given = {
+            name: to_levels(value) if self.takes[name].dtype == "uint8" else value
+            for name, value in inputs.items()
+        }
         try:
-            values = self._session.run(self._names, dict(inputs))
+            values = self._session.run(self._names, given)
         except Exception as error:
             raise ArtifactError(f"ONNX Runtime cannot run it: {_line(error)}") from error
-        for name, given in inputs.items():
-            keep(name, given)
+        for name, value in given.items():
+            keep(name, value)
         for name in reversed(self._names):
             value = values.pop()  # so that each goes as soon as it is kept
             if isinstance(value, np.ndarray):  # and not a sequence of tensors

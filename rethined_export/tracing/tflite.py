@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from rethined_export.converters.tflite import channels_last, unpack
+from rethined_export.converters.tflite import channels_last, to_integers, unpack
 from rethined_export.converters.types import Array, ArtifactError
 from rethined_export.lint.tflite import read
 from rethined_export.tracing.types import Keep, Wanted
@@ -34,9 +34,9 @@ class TfliteRecorder:
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"LiteRT cannot load {path}: {error}") from error
         inputs = self._interpreter.get_input_details()
-        self._places = {one["name"]: one["index"] for one in inputs}
+        self._inputs = {one["name"]: one for one in inputs}
         self.takes: Mapping[str, Wanted] = {one["name"]: self._wanted(one) for one in inputs}
-        self.reads: Mapping[str, str] = {name: str(place) for name, place in self._places.items()}
+        self.reads: Mapping[str, str] = {one["name"]: str(one["index"]) for one in inputs}
         outputs = self._interpreter.get_output_details()
         self.gives: Mapping[str, str] = {one["name"]: str(one["index"]) for one in outputs}
         used = {value.name for operator in self.graph.operators for value in operator.flowing}
@@ -55,7 +55,10 @@ class TfliteRecorder:
             for name, value in inputs.items():
                 if name in self._images:
                     value = np.ascontiguousarray(value.transpose(0, 2, 3, 1))
-                self._interpreter.set_tensor(self._places[name], value)
+                given = self._inputs[name]
+                if value.dtype.kind == "f":  # also what an artifact takes in integers
+                    value = to_integers(value, given)
+                self._interpreter.set_tensor(given["index"], value)
             self._interpreter.invoke()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ArtifactError(f"LiteRT cannot run it: {error}") from error

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,11 +13,16 @@ import torch
 from commands import edit_manifest, last_line, mask, photo, refusal
 from safetensors.torch import save_file
 
+from rethined_export import export as pipeline
+from rethined_export.artifacts import manifest_path, read_manifest
 from rethined_export.bisect import report
 from rethined_export.cli.bisect import main
 from rethined_export.converters import TARGETS
 from rethined_export.export import convert
 from rethined_export.jobs.parent import JobError
+from rethined_export.lint.onnx import read
+from rethined_export.photo.calibration import Calibration
+from rethined_export.reduction import reduce as reduction
 from tests import here
 from tests.copies import copied
 from tests.planting import plant
@@ -56,9 +62,10 @@ def converted(monkeypatch: pytest.MonkeyPatch, sound: Path) -> list[str]:
         if failing:
             raise JobError(failing[0], 5)
         shutil.copy(sound, arguments["path"])
-        return {}
+        return {"peak_rss_bytes": 0}
 
-    monkeypatch.setattr(report, "run_job", run_job)
+    for module in (report, pipeline):
+        monkeypatch.setattr(module, "run_job", run_job)
     monkeypatch.setattr(report, "worker_threads", lambda: 1)
     return failing
 
@@ -162,6 +169,103 @@ def test_files_of_other_tools(converted: list[str], tmp_path: Path, capsys: Capt
     assert "one.onnx departs from the other artifact on random inputs" in out
     assert "first departure: Tanh y, operator 2 of 2" in out
     assert main([str(one), "--reference", str(one)]) == 0
+
+
+# --- Of less precision ---------------------------------------------------------------------------
+
+
+def reduced(sound: Path, calibration: Calibration, precision: str = "int8", **how: Any) -> Path:
+    """A reduction of the small network's artifact, with a manifest that says so."""
+    manifest = read_manifest(sound)
+    spec = replace(manifest.spec, precision=precision, calibration=calibration)
+    path = sound.with_name(spec.file_name())
+    arguments = {"spec": spec.to_dict(), "source": str(sound), "path": str(path), "threads": 1}
+    made = here.run_job(reduction.reduce, arguments | how, lambda _: None)
+    manifest = replace(manifest, spec=spec, calibrated=made["calibrated"], kept=tuple(made["kept"]))
+    manifest_path(path).write_text(manifest.to_json())
+    return path
+
+
+def test_a_sound_reduction_agrees_with_a_fresh_one(
+    sound: Path, converted: list[str], capsys: Capture
+) -> None:
+    """To the bit, so that a planted error of any size departs."""
+    path = reduced(sound, Calibration())
+    assert main([str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["reference"], found["matched_by"]) == ("a fresh reduction", "position and name")
+    assert found["matched"] == found["tensors"]
+    assert found["outputs"] == {
+        "deployed": {"output": 0.0},
+        "operator_by_operator": {"output": 0.0},
+    }
+    assert "rethined-parity" in found["notes"][0]
+
+
+def test_a_broken_reduction_departs_where_it_is_broken(
+    sound: Path, converted: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    """Its weights are in eight bits; what dequantises them is the first to be wrong."""
+    path = reduced(sound, Calibration())
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    operators = read(path).operators
+    number = max(n for n, one in enumerate(operators)
+                 if one.kind == "DequantizeLinear" and one.inputs[0].constant)  # fmt: skip
+    made = plant(path, number, Random(0), folder)
+    shutil.copy(manifest_path(path), folder)
+    assert main([str(made.artifact), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["reference"] == "a fresh reduction"
+    assert found["departure"]["number"] == number + 1
+    assert "self.leave" in found["source"]  # the layer whose weights they are
+    stored = [one for one in found["departure"]["inputs"] if one["stored"]]
+    assert sum(one["elements_that_differ"] > 0 for one in stored) == 1  # weights, scale or zero
+
+
+def test_the_layers_that_a_search_kept_are_kept_again(
+    sound: Path, converted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: object) -> None:
+        pytest.fail("searched for them once more")
+
+    monkeypatch.setattr(reduction, "keep_worst", search)
+    [layer, *_] = reduction.reducers("onnx").reducer(sound).layers()
+    assert main([str(reduced(sound, Calibration(), "mixed", keep=[layer]))]) == 0
+
+
+def test_photos_it_was_calibrated_on(
+    sound: Path, converted: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    """They are needed again, and the same ones."""
+    before, now = tmp_path / "before", tmp_path / "now"
+    before.mkdir()
+    photo(before / "one.png")
+    path = reduced(sound, Calibration(str(before)))
+    before.rename(now)
+    line = refusal(main, [path], capsys)
+    assert "calibrated on pictures that are needed again" in line
+    assert f"--calibration {before} is not a folder" in line
+    assert main([str(path), "--calibration", str(now)]) == 0
+    photo(now / "two.png")
+    assert main([str(path), "--calibration", str(now)]) == 2
+    line = last_line(capsys.readouterr().err)
+    assert "have changed: they were 1 of sha256" in line
+    assert "and are 2 of" in line
+    line = refusal(main, [path, "--calibration-masks", now], capsys)
+    assert f"--calibration-masks {now}: " in line
+    assert "was not calibrated on such" in line
+
+
+def test_a_reduction_that_cannot_be_made_again_says_so(
+    sound: Path, converted: list[str], capsys: Capture
+) -> None:
+    path = reduced(sound, Calibration())
+    converted.append("no converter")
+    assert main([str(path), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["reference"] == "torch"
+    assert "what int8 loses departs too: no converter" in found["notes"][0]
 
 
 @pytest.mark.slow

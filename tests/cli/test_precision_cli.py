@@ -42,10 +42,10 @@ NAME = "rethined-mobile-512-gather-int8.onnx"
         (["--precision", "int8", "--target", "tflite", "--calibration-method", "entropy"],
          ["--calibration-method entropy is not for tflite", "it has minmax"]),
         (["--precision", "int8", "--calibration-method", "entropie"], ["did you mean entropy?"]),
-        (["--precision", "int8", "--integer-io", "--target", "onnx"],
-         ["--integer-io goes with --target tflite"]),
+        (["--precision", "int8", "--integer-io", "--target", "coreml"],
+         ["--integer-io goes with --target onnx or tflite", "not with coreml and int8"]),
         (["--precision", "fp16", "--integer-io", "--target", "tflite"],
-         ["--integer-io goes with --target tflite", "not with tflite and fp16"]),
+         ["--integer-io goes with --target onnx or tflite", "not with tflite and fp16"]),
         (["--precision", "int8", "--integer-io", "--target", "tflite", "--upscale", "patches",
           "--split"], ["--integer-io: what calls this program gives it floats"]),
         (["--model", "lama", "--untrained", "--io", "native", "--target", "tflite",
@@ -207,7 +207,10 @@ def build():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An int8 artifact of a network of four layers, calibrated on two photos."""
-    folder = tmp_path_factory.mktemp("small")
+    return exported(tmp_path_factory.mktemp("small"))
+
+
+def exported(folder: Path, *more: str) -> Path:
     (folder / "net.py").write_text(_NETWORK)
     (folder / "photos").mkdir()
     for number in range(2):
@@ -215,9 +218,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--module", f"{folder / 'net.py'}:build", "--input", "image=1x3x64x64"]
     options += ["--input", "mask=1x1x64x64", "--target", "onnx", "--precision", "int8"]
     options += ["--calibration", str(folder / "photos"), "--output", str(folder / "dist")]
-    assert main(options) == 0
+    assert main([*options, *more]) == 0
     [artifact] = (folder / "dist").glob("*.onnx")
     return artifact
+
+
+@pytest.mark.conversion
+def test_images_of_8_bits(tmp_path: Path) -> None:
+    """The manifest says how they are held, and the gates hold, known pixels included."""
+    artifact = exported(tmp_path, "--integer-io")
+    assert artifact.name == "module-own-net.build-64-int8-integer-io.onnx"
+    manifest = read_manifest(artifact)
+    for info in (*manifest.inputs, *manifest.outputs):
+        assert info.dtype == "uint8"
+        assert info.meaning.endswith("as uint8: value · 255")
+    inputs = onnx.load(artifact).graph.input
+    assert {v.type.tensor_type.elem_type for v in inputs} == {onnx.TensorProto.UINT8}
 
 
 @pytest.mark.conversion

@@ -15,6 +15,8 @@ from rethined_export.converters.reducing.onnx import reducer
 from rethined_export.converters.reducing.onnx_half import to_half
 from rethined_export.converters.reducing.onnx_integers import to_int8, to_uint8
 from rethined_export.converters.reducing.types import METHODS, Reduction, Sample
+from rethined_export.tracing.artifact import recorder
+from rethined_export.tracing.tensors import traced
 
 SIDE, WIDTH = 16, 32
 #: Least PSNR in dB of the filled hole against fp32: of noise through four convolutions.
@@ -154,6 +156,44 @@ def test_layers_that_are_kept_stay_in_floats(precision: str, exact: Path, tmp_pa
     assert "w0" not in stored
     assert "w3" not in stored
     assert psnr(reduced(exact, tmp_path, precision, kept=frozenset(layers)), exact) > 100
+
+
+def test_images_as_integers(exact: Path, tmp_path: Path) -> None:
+    """The session gives and takes floats all the same; 8-bit levels come back exactly."""
+    path = reduced(exact, tmp_path, "int8", integer_io=True)
+    graph = onnx.load(path).graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
+    images = dict.fromkeys(("image", "mask", "output"), TensorProto.UINT8)
+    assert kinds == {**images, "indices": TensorProto.INT32}
+    sample = next(photos())
+    levels = np.random.default_rng(0).integers(0, 256, (1, 3, SIDE, SIDE))
+    sample["image"] = (levels / 255).astype(np.float32)
+    with target.load(path, 1) as session:
+        made = session(**sample)["output"]
+    known = np.repeat(sample["mask"] == 0, 3, axis=1)
+    np.testing.assert_array_equal(made[known], sample["image"][known])
+    run = traced(recorder(path, 1), sample, tmp_path / "run")  # which is given floats too
+    np.testing.assert_array_equal(run.tensors[run.gives["output"]][known], levels[known])
+    with target.load(exact, 1) as session:
+        wanted = np.clip(session(**sample)["output"], 0, 1)  # there are no levels beyond
+    assert -10 * np.log10(np.square(made - wanted)[~known].mean()) >= LEAST["int8"]
+
+
+def test_floats_become_the_nearest_level() -> None:
+    given = np.array([-1, 0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1, 2], np.float32)
+    np.testing.assert_array_equal(target.to_levels(given), [0, 0, 0, 1, 255, 255, 255])
+    levels = np.arange(256, dtype=np.uint8)
+    assert target.to_levels(levels) is levels
+    np.testing.assert_array_equal(target.to_levels(levels / np.float32(255)), levels)
+
+
+def test_what_lies_outside_the_levels_is_clipped(exact: Path, tmp_path: Path) -> None:
+    path = reduced(exact, tmp_path, "int8", integer_io=True)
+    sample = next(photos())
+    with target.load(path, 1) as session:
+        within = session(image=np.clip(4 * sample["image"] - 2, 0, 1), mask=sample["mask"])
+        beyond = session(image=4 * sample["image"] - 2, mask=sample["mask"])
+    np.testing.assert_array_equal(beyond["output"], within["output"])
 
 
 @given(

@@ -11,6 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from rethined_export.converters import tflite as target
 from rethined_export.converters.reducing.tflite import reducer
 from rethined_export.converters.reducing.types import Reduction, Sample
+from rethined_export.tracing.artifact import recorder
+from rethined_export.tracing.tensors import traced
 from tests.lint.tiny_tflite import FLOAT, INT, Step, Tensor, constant, tflite_model
 
 SIDE, WIDTH = 16, 48
@@ -147,6 +149,9 @@ def test_images_as_integers(exact: Path, tmp_path: Path) -> None:
     made, sample = run(path), next(photos())
     known = np.repeat(sample["mask"] == 0, 3, axis=1)
     np.testing.assert_allclose(made["output"][known], sample["image"][known], atol=1e-6)
+    trace = traced(recorder(path, 1), sample, tmp_path / "trace")  # which is given floats too
+    levels = trace.tensors[trace.gives["output"]].transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(levels[known], np.rint(sample["image"][known] * 255) - 128)
     assert psnr(path, exact) >= LEAST["int8"]
 
 

@@ -86,6 +86,26 @@ def test_shipped_tables(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "rank", "dtype", "verdict"),
+    [
+        ("relu", 4, "float16", RUNS),
+        ("relu", 4, "float32", FALLS_BACK),  # the engine has none
+        ("reshape", 3, "int32", UNKNOWN),
+        ("pad", 4, "float16", RUNS),
+        ("pad", 3, "float16", UNKNOWN),  # a plan kept one on the CPU
+        ("gather", 2, "float16", UNKNOWN),
+        ("less", 4, "float16", UNKNOWN),
+        ("topk", 2, "float16", FALLS_BACK),
+        ("max_pool", 4, "float16", UNKNOWN),  # in no plan that was read
+    ],
+)
+def test_neural_engine(kind: str, rank: int, dtype: str, verdict: str) -> None:
+    read, made = (Value(name, dtype, (2,) * rank) for name in "xy")
+    [one] = judge(read_rules(FOLDER / "ane.toml"), [Operator(kind, "y", (read,), (made,))])
+    assert one.verdict == verdict
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ('why = "listed"\n', "", "missing why"),
@@ -137,6 +157,7 @@ _BARE = Operator("Any", "y", (Value("x"), None), (Value("y"),))
 _ANSWERS: list[tuple[str, Any, Any, bool | None]] = [
     ("dtype", ["int64"], ["int32"], None),
     ("dtype_not", ["float32"], ["float32", "int64"], None),
+    ("output_dtype_not", ["float32"], ["int64"], None),
     ("input_dtype", {"1": ["int32"]}, {"1": ["float32"]}, None),
     ("rank_over", 2, 3, None),
     ("rank_under", 4, 3, None),

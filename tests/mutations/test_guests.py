@@ -22,8 +22,10 @@ from tests.mutations import (
     context_encoder,
     deepfill,
     dfnet,
+    hifill,
     migan,
     partial_conv,
+    pmrf,
     repaint,
     twostage,
 )
@@ -35,9 +37,11 @@ MUTATIONS: dict[str, list[Mutation]] = {
     "deepfill v2-nipponjo": deepfill.MUTATIONS,
     "deepfill v2-mmagic": deepfill.MUTATIONS_OF_MMAGICS,
     "dfnet": dfnet.MUTATIONS,
+    "hifill": hifill.MUTATIONS,
     "migan": migan.MUTATIONS,
     "partial-conv": partial_conv.MUTATIONS,
     "repaint": repaint.MUTATIONS,
+    "pmrf": pmrf.MUTATIONS,
     "two-stage": twostage.MUTATIONS,
 }
 NARROW: dict[str, Callable[[], Guest]] = {
@@ -52,9 +56,11 @@ WHOLE = {
     "deepfill v2-nipponjo": "--model deepfill --preset v2-nipponjo --size 96",
     "deepfill v2-mmagic": "--model deepfill --preset v2-mmagic --size 96",
     "dfnet": "--model dfnet --preset celeba",
+    "hifill": "--model hifill --size 1024",
     "migan": "--model migan",
     "partial-conv": "--model partial-conv --size 128",
     "repaint": "--model repaint --preset tiny",
+    "pmrf": "--model pmrf --size 64x48",
     "two-stage": "--model two-stage --size 256x256",
 }
 EVERY_MUTATION = [(name, mutation) for name, those in MUTATIONS.items() for mutation in those]

@@ -26,8 +26,10 @@ SMALL = {
     "partial-conv": {"size": "128x256"},
     "aot-gan": {"size": "64x48"},
     "dfnet": {"size": "256x256"},
+    "hifill": {"size": "512x512"},
     "two-stage": {"size": "256x256"},
     "repaint": {"preset": "tiny", "steps": 3, "jumps": "1x2"},
+    "pmrf": {"size": "64x48"},
 }
 
 

@@ -38,10 +38,13 @@ WHOLE = [
     "--model two-stage --size 256x256",
     "--model two-stage --size 256x256 --io native",
     *(f"--model deepfill --preset {preset} --size 104x96" for preset in PRESETS),
+    "--model hifill",
+    "--model hifill --size 512 --io native",
     "--model lama --preset fourier --size 96x64",
     "--model migan",
     "--model repaint --preset tiny",
     "--model repaint --preset tiny --io native",
+    "--model pmrf --size 64x48",
 ]
 #: All ports of DeepFill, oblong and square; a pair, which is what the whole holds.
 OTHERS: dict[str, Callable[[], Guest]] = {

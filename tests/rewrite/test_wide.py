@@ -1,4 +1,4 @@
-"""A mask for every colour, to the bit."""
+"""A mask and its opposite for every colour, to the bit."""
 
 import torch
 from hypothesis import given, settings
@@ -12,4 +12,6 @@ from rethined_export.rewrite.wide import Wide
 @given(height=st.integers(1, 20), width=st.integers(1, 20), values=VALUES)
 def test_is_the_mask_three_times(height, width, values):
     mask = values.draw(1, 1, height, width)
-    assert torch.equal(Wide()(mask), mask.expand(1, 3, height, width))
+    hole, known = Wide()(mask)
+    assert torch.equal(hole, mask.expand(1, 3, height, width))
+    assert torch.equal(known, (1 - mask).expand(1, 3, height, width))

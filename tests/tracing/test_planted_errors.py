@@ -1,17 +1,22 @@
-"""An error planted in any operator of a saved artifact is named by the search, in every format."""
+"""An error planted in any operator of a saved artifact is named by the search, in every format.
+
+In artifacts of less precision too, beside sound ones of the same precision.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 
 from rethined_export.bisect.pairing import by_position, by_value
 from rethined_export.bisect.report import TOLERANCE
 from rethined_export.bisect.search import first_by_value, first_in_line, outputs_apart
-from rethined_export.converters import TARGETS
+from rethined_export.converters import TARGETS, reducers
+from rethined_export.converters.reducing.types import Reduction
 from rethined_export.converters.types import Array, run_program
 from rethined_export.lint.graph import Graph
 from rethined_export.photo.window import Window
@@ -28,7 +33,7 @@ SEED = 17
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A sound artifact, its run and torch's on the same inputs."""
+    """A sound artifact, its run and, as ``truth``, its reference's on the same inputs."""
 
     artifact: Path
     inputs: dict[str, Array]
@@ -63,19 +68,21 @@ class Planted:
     blamed: set[str]
 
 
-def planted(small: SmallRun, folder: Path, count: int) -> Iterator[Planted]:
+def planted(
+    artifact: Path, inputs: dict[str, Array], sound: Trace, folder: Path, count: int
+) -> Iterator[Planted]:
     """Runs with an error in one of as many operators, chosen at random, each."""
-    random, graph = Random(SEED), small.sound.graph
-    floats = [
+    random, graph = Random(SEED), sound.graph
+    computing = [
         number
         for number, operator in enumerate(graph.operators)
-        if small.sound.tensors[operator.outputs[0].name].dtype.kind == "f"
+        if sound.tensors[operator.outputs[0].name].dtype in (np.float32, np.float16, np.int8)
     ]
-    for number in random.sample(floats, min(count, len(floats))):
+    for number in random.sample(computing, min(count, len(computing))):
         place = folder / str(number)
         place.mkdir()
-        made = plant(small.artifact, number, random, place)
-        run = traced(recorder(made.artifact, 1), small.inputs, place / "run")
+        made = plant(artifact, number, random, place)
+        run = traced(recorder(made.artifact, 1), inputs, place / "run")
         own = made.added | {value.name for value in graph.operators[number].outputs}
         what = f"{number} {graph.operators[number].kind}: {made.way}"
         yield Planted(what, run, own | read_by(run.graph, own))
@@ -101,9 +108,15 @@ def test_a_sound_artifact_has_no_first_departure(small_run: SmallRun, tmp_path: 
 def test_planted_errors_are_named_beside_a_sound_conversion(
     small_run: SmallRun, tmp_path: Path
 ) -> None:
+    small = small_run
+    assert_named(planted(small.artifact, small.inputs, small.sound, tmp_path, PLANTS), small.sound)
+
+
+def assert_named(cases: Iterator[Planted], sound: Trace) -> None:
+    """Beside a sound run, each of the planted errors is found where it was planted."""
     found = 0
-    for case in planted(small_run, tmp_path, PLANTS):
-        pairs = by_position(case.run, small_run.sound)
+    for case in cases:
+        pairs = by_position(case.run, sound)
         assert pairs is not None
         number = first_in_line(case.run, pairs, TOLERANCE).number
         assert number is not None, case.what
@@ -113,10 +126,49 @@ def test_planted_errors_are_named_beside_a_sound_conversion(
     assert found == PLANTS
 
 
+REDUCED = [("onnx", "fp16"), ("onnx", "int8"), ("tflite", "int8"), ("tflite", "int8-weights")]
+
+
+@pytest.mark.parametrize(("target", "precision"), REDUCED)
+def test_planted_errors_are_named_in_reduced_artifacts(
+    target: str, precision: str, small_exports: Path, tmp_path: Path
+) -> None:
+    small, _ = reduced_twice(target, precision, small_exports, tmp_path)
+    assert_named(planted(small.artifact, small.inputs, small.sound, tmp_path, PLANTS), small.sound)
+
+
+@pytest.mark.parametrize(("target", "precision"), [*REDUCED, ("coreml", "palette6")])
+def test_a_second_reduction_departs_nowhere(
+    target: str, precision: str, small_exports: Path, tmp_path: Path
+) -> None:
+    small, again = reduced_twice(target, precision, small_exports, tmp_path)
+    pairs = by_position(again, small.sound)
+    assert pairs is not None
+    assert len(pairs) == sum(len(one.outputs) for one in again.graph.operators)
+    assert first_in_line(again, pairs, TOLERANCE).number is None
+
+
+def reduced_twice(
+    target: str, precision: str, small_exports: Path, folder: Path
+) -> tuple[SmallRun, Trace]:
+    """A reduction and its run, and that of another of the same file."""
+    [exact] = small_exports.glob(f"*{TARGETS[target].suffix}")
+    inputs = {name: tensor.numpy() for name, tensor in scene(Window.square(SIDE)).items()}
+    runs = []
+    for name in ("again", "sound"):
+        artifact = folder / f"{name}{exact.suffix}"
+        reducer = reducers(target).reducer(exact)
+        reducer.reduce(artifact, Reduction(precision, lambda: iter([inputs])))
+        runs.append(traced(recorder(artifact, 1), inputs, folder / name))
+    again, sound = runs
+    return SmallRun(artifact, inputs, sound, sound), again
+
+
 def test_planted_errors_are_named_beside_torch(small_run: SmallRun, tmp_path: Path) -> None:
     """As when a conversion itself is wrong, and a fresh one no better."""
     found = 0
-    for case in planted(small_run, tmp_path, PLANTS):
+    small = small_run
+    for case in planted(small.artifact, small.inputs, small.sound, tmp_path, PLANTS):
         if max(outputs_apart(case.run, small_run.truth).values()) <= TOLERANCE:
             continue
         result = first_by_value(case.run, small_run.truth, TOLERANCE)

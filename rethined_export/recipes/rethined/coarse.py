@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined.coarse import CoarseModel, SeparableUp
-from rethined_export.models.rethined.push_pull import push_pull
+from rethined_export.models.rethined.push_pull import filled
 from rethined_export.rewrite.skips import SplitSeparable
 from rethined_export.rewrite.wide import Wide
 
@@ -50,11 +50,12 @@ class CoarseGraph(nn.Module):
             x_c ``[1, 3, 512, 512]``: the coarse image in the hole, the photo elsewhere; and the
             encoder's five features.
         """
-        network, hole = self.network, self.wide(mask)
-        x = image * (1 - hole)
+        network = self.network
+        hole, known = self.wide(mask)
+        x = image * known
         if network.start == "zeros":
             features = network.model(x)
             return x + hole * torch.sigmoid(network.decode(features)), features
-        fill = push_pull(x, hole)
+        fill = filled(x, hole, known)
         features = network.model(torch.cat([fill, mask], dim=1))
         return fill + hole * network.decode(features), features

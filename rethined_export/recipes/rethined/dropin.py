@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, LOW_RESOLUTION, PATCH, Rethined
-from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import TOKENS
 from rethined_export.recipes.rethined.graph import Scene
 from rethined_export.recipes.rethined.holes import Choosing, Looking, as_read
@@ -167,8 +166,7 @@ class HoleGraph(nn.Module):
         x_low, mask_low = self._shrink(image, mask)
         hole = F.max_pool2d(mask_low, PATCH, PATCH)
         look = self.looking.look(x_low, mask_low)
-        scores = all_scores(look) + hole.reshape(1, 1, 1, TOKENS) * FORBIDDEN
-        return Scene(look, mask_low, hole, scores)
+        return Scene(look, mask_low, hole, all_scores(look))
 
     def mass_kept(self, scene: Scene, indices: Tensor) -> float:
         """Mean share of hole tokens' attention on the keys int32 ``[1, N, k]``."""

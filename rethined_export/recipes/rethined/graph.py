@@ -103,7 +103,7 @@ class ExportGraph(LowResolution):
         scene = self.describe(image, mask)
         if self.upscale == "dense":
             attention = softmax(scene.scores, 3, self.dialect.score_limit)
-            low = self.refine(scene, dense_mix(scene.look.high, attention, PATCH, GRID))
+            low = self.refine(scene, dense_mix(scene.look.high, attention[0, 0], PATCH))
             return (self.finish(image, mask, scene, low, attention=attention),)
         scores, indices = self.strongest(scene.scores)
         return (self.complete(image, mask, scene, indices, scores), indices, scores)
@@ -112,8 +112,10 @@ class ExportGraph(LowResolution):
         """Everything up to the attention scores."""
         x_low, mask_low, hole = self._shrink(image, mask)
         look = self.look(x_low, mask_low)
-        flags = hole.reshape(1, 1, 1, TOKENS)
-        return Scene(look, mask_low, hole, all_scores(look) + self._bias(flags))
+        scores = all_scores(look)
+        if not self.paper:
+            scores = scores + self._bias(hole.reshape(1, 1, 1, TOKENS))
+        return Scene(look, mask_low, hole, scores)
 
     def mass_kept(self, scene: Scene, indices: Tensor) -> float:
         """Mean share of hole tokens' attention on the keys int32 ``[1, N, k]``; 1 for ``dense``."""
@@ -164,7 +166,7 @@ class ExportGraph(LowResolution):
         patch = PATCH * self.scale
         if indices is None:
             assert attention is not None
-            mixed = dense_mix(high, attention, patch, GRID)
+            mixed = dense_mix(high, attention[0, 0], patch)
         else:
             mixed = self.gather_high(high, indices, weights)
         if self.paper:
@@ -179,9 +181,7 @@ class ExportGraph(LowResolution):
         return mask * filled + (1 - mask) * image if self.dialect.composite else filled
 
     def _bias(self, flags: Tensor) -> Tensor:
-        """What is added to the scores, for flags ``[1, 1, 1, N]``."""
-        if self.paper:
-            return flags * FORBIDDEN
+        """What the published variant adds to the scores, for flags ``[1, 1, 1, N]``."""
         if self.dialect.score_limit is None:
             return forbid_self(flags, FORBIDDEN)
         # Known tokens ask too, and prefer themselves.

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, PATCH, Rethined
-from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
 from rethined_export.recipes.rethined.low import Look, LowResolution
 from rethined_export.rewrite.fetch import PatchFetch
@@ -96,8 +95,7 @@ class Choosing(nn.Module):
             Patches of x̂_LR ``[K, 8, 3, 8]``, keys int32 ``[1, K, k]`` and their attention scores
             ``[1, K, k]``.
         """
-        flags = F.max_pool2d(mask, PATCH, PATCH)
-        scores, indices = self._choose(queries, keys, flags, tokens)
+        scores, indices = self._choose(queries, keys, tokens)
         low = self.settle(composite, details, mask, tokens, rows, indices, scores)
         return low, indices, scores
 
@@ -121,16 +119,10 @@ class Choosing(nn.Module):
         inside = self.fetch_mask(mask, tokens)
         return inside * low + (1 - inside) * known
 
-    def _choose(
-        self, queries: Tensor, keys: Tensor, flags: Tensor, tokens: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _choose(self, queries: Tensor, keys: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Best keys of the listed tokens: scores and int32 indices, each ``[1, K, k]``."""
         asked = F.embedding(tokens, queries)
-        bias = flags.reshape(1, TOKENS) * FORBIDDEN
-        parts = [
-            self.strongest((torch.matmul(block, keys) + bias)[None, None])
-            for block in _blocks(asked)
-        ]
+        parts = [self.strongest(torch.matmul(block, keys)[None, None]) for block in _blocks(asked)]
         if len(parts) == 1:
             return parts[0]
         scores, indices = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined import Rethined, reparameterise
+from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import GRID, PATCH, STAGE_STRIDES, TOKENS
 from rethined_export.recipes.rethined.coarse import CoarseGraph
 from rethined_export.rewrite.blur import SeparableBlur
@@ -22,7 +23,8 @@ class Look:
     Attributes:
         composite: x_c ``[1, 3, 512, 512]``: the coarse image in the hole, the photo elsewhere.
         blurred, high: B and F of it, each ``[1, 3, 512, 512]``.
-        queries, keys: ``[1, d, 64, 64]``, d_k projections and the code of each token's place; the
+        queries, keys: ``[1, d, 64, 64]``, d_k projections, the code of each token's place and, in
+            the paper's variant, 1 and what a key's being in the hole adds to its score; the
             queries' projections carry the factor 1/√d_k.
     """
 
@@ -41,6 +43,7 @@ class LowResolution(nn.Module):
     """
 
     places: Tensor
+    one: Tensor
 
     def __init__(self, model: Rethined) -> None:
         super().__init__()
@@ -54,6 +57,7 @@ class LowResolution(nn.Module):
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         self.blur = SeparableBlur()
+        self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
         if self.config.position:
             self.register_buffer("places", head.places().T.reshape(1, -1, GRID, GRID).clone())
 
@@ -68,9 +72,14 @@ class LowResolution(nn.Module):
         blurred = self.blur(composite)
         high = composite - blurred
         queries, keys = self.project(high, self._context(features)).chunk(2, dim=1)
-        if self.config.position:
-            queries, keys = (torch.cat([side, self.places], dim=1) for side in (queries, keys))
-        return Look(composite, blurred, high, queries, keys)
+        more = [self.places] if self.config.position else []
+        asking, offering = [queries, *more], [keys, *more]
+        if self.paper:
+            # The product adds the bias too: added to the scores, it would go over all of them.
+            hole = F.max_pool2d(mask_low, PATCH, PATCH)
+            asking.append(self.one)
+            offering.append(hole * FORBIDDEN)
+        return Look(composite, blurred, high, torch.cat(asking, dim=1), torch.cat(offering, dim=1))
 
     def _context(self, features: list[Tensor]) -> Tensor | None:
         """Encoder features of the stage that joins the tokens; None if there is none."""
@@ -87,7 +96,7 @@ def to_grid(features: Tensor, stage: int) -> Tensor:
 
 
 def all_scores(look: Look) -> Tensor:
-    """``QKᵀ/√d_k`` of every token with every token, ``[1, 1, N, N]``."""
+    """``QKᵀ/√d_k`` of every token with every token, ``[1, 1, N, N]``; the paper's, biased."""
     queries = look.queries.reshape(1, 1, -1, TOKENS)
     return torch.matmul(queries.transpose(2, 3), look.keys.reshape(1, 1, -1, TOKENS))
 

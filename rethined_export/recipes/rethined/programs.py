@@ -56,10 +56,8 @@ def low(options: RethinedOptions, model: Rethined) -> Program:
 
 def _seen(model: Rethined) -> tuple[TensorInfo, ...]:
     """What the first program says and the second reads; planes in every target."""
-    size, said = (
-        model.config.d_k + 2 * model.config.position,
-        "coarse image in the hole, photo elsewhere",
-    )
+    size = model.config.d_k + 2 * model.config.position + 1  # and the hole's bias
+    said = "coarse image in the hole, photo elsewhere"
     return (
         TensorInfo("composite", (1, 3, *_LOW), "BCHW", "float32", said),
         TensorInfo("details", (1, 3, *_LOW), "BCHW", "float32", "composite less its blur"),

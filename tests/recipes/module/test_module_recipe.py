@@ -190,6 +190,8 @@ class Kinds(torch.nn.Module):
             return self.plain(x)
         if self.kind == "kernel":
             return torch.nn.functional.conv2d(x, x[:, :, :3, :3])
+        if self.kind == "less":
+            return 1 - torch.nn.functional.conv2d(x, torch.ones(1, 3, 1, 1))
         if self.kind == "shrink":
             return torch.nn.functional.interpolate(x, scale_factor=0.5)
         return torch.fft.rfft2(x).real
@@ -201,6 +203,7 @@ class Kinds(torch.nn.Module):
         ("output padding", "rethined_export.rewrite.transposed"),
         ("kernel", "matrix product"),
         ("shrink", "wrong values"),
+        ("less", "turned around"),
         ("fft", "rethined_export.rewrite.fourier"),
         ("none", ""),
     ],
