@@ -78,4 +78,4 @@ def _mean(parts: Sequence[Masked]) -> Masked:
     if not masks:
         return total / len(parts), None
     count = reduce(torch.add, masks)
-    return total / count.clamp_min(1), count.clamp_max(1)
+    return total / count.clamp_min(1.0), count.clamp_max(1.0)

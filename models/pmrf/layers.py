@@ -50,7 +50,7 @@ class PartialConv(nn.Module):
             found = F.max_pool2d(known, self.stride, self.stride)
         mixed = F.conv2d(x * known, self.conv.weight, stride=self.stride, padding=1)
         assert self.conv.bias is not None
-        whole = 9 / count.clamp_min(1) * mixed + self.conv.bias.reshape(1, -1, 1, 1)
+        whole = 9 / count.clamp_min(1.0) * mixed + self.conv.bias.reshape(1, -1, 1, 1)
         return found * whole, found
 
 

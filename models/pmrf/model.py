@@ -48,7 +48,7 @@ class Fill(nn.Module):
             if known.all():
                 break
             count = window_sum(known)
-            around = F.avg_pool2d(x, 3, stride=1, padding=1) * 9 / count.clamp_min(1)
+            around = F.avg_pool2d(x, 3, stride=1, padding=1) * 9 / count.clamp_min(1.0)
             x, known = torch.where(known > 0, x, around), (count > 0).to(x.dtype)
         return x, known
 

@@ -112,7 +112,7 @@ class MaskedLayer(nn.Module):
             found = rule(known, count, count * rho)
         else:
             found = F.max_pool2d(known, self.stride, self.stride)
-        x = self.conv(x) * (found / count.clamp_min(1)) + self.bias * found
+        x = self.conv(x) * (found / count.clamp_min(1.0)) + self.bias * found
         return _activated(x) * found, found
 
 
@@ -146,8 +146,8 @@ class UnrolledFill(nn.Module):
         for _ in range(self.rings):
             count = self.count(known)
             around = F.conv2d(x, self.ones, padding=1, groups=len(self.ones))
-            x = x + around * ((1 - known) / count.clamp_min(1))
-            known = count.clamp_max(1)
+            x = x + around * ((1 - known) / count.clamp_min(1.0))
+            known = count.clamp_max(1.0)
         return x, known
 
 
