@@ -51,6 +51,8 @@ SIDES = (512, 1024, 2048, 4096, 8192)
 COVERS = (1, 10, 25, 50, 100)
 RUNTIMES = {"ONNX Runtime": "onnx", "LiteRT": "tflite"}
 THREADS = 2
+#: Runs that count of what takes many seconds each.
+MOST_SLOW = 3
 #: The cover at which implementations and sides are compared.
 COVER = 10
 #: Sides at which whole programs run; beyond them they need tens of gigabytes.
@@ -298,7 +300,8 @@ def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, A
             slow = [name for name in ("dense", "naive") if name in calls]
             times = _turn_about({n: call for n, call in calls.items() if n not in slow}, repeats)
             for other in slow:
-                times |= _turn_about({n: calls[n] for n in (other, "patches")}, repeats)
+                in_turn = {n: calls[n] for n in (other, "patches")}
+                times |= _turn_about(in_turn, min(repeats, MOST_SLOW))
             parts = _stages(pair, square, repeats) if cover == COVER else {}
             tokens = int(shown.hole.sum()) * TOKENS // side**2
             points.append({"cover": cover, "tokens": tokens, "ms": times, "stages": parts})
