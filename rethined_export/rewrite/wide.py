@@ -15,13 +15,15 @@ class Wide(nn.Module):
     """
 
     ones: Tensor
-    bias: Tensor
+    minus: Tensor
+    one: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("ones", torch.ones(3, 1, 1, 1))
-        self.register_buffer("bias", torch.ones(3))
+        self.register_buffer("minus", -torch.ones(3, 1, 1, 1))
+        self.register_buffer("one", torch.ones(3))
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, 1, H, W]`` → the mask and one less it, each ``[B, 3, H, W]``."""
-        return F.conv2d(mask, self.ones), F.conv2d(mask, -self.ones, self.bias)
+        return F.conv2d(mask, self.ones), F.conv2d(mask, self.minus, self.one)
