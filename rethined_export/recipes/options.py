@@ -57,6 +57,16 @@ def option(
     return dataclasses.field(default=default, metadata={_SETTING: setting, "choices": known})
 
 
+def io_option(native: str, plain: str = "image and mask in, filled image out") -> Any:
+    """The field ``io``: the one convention of all artifacts, or the network's own interface.
+
+    Args:
+        native, plain: what an artifact of each takes and gives, in words.
+    """
+    said = f"plain: {plain}; native: {native} (default plain)"
+    return option("plain", said, choices=("plain", "native"))
+
+
 @dataclass(frozen=True)
 class Options:
     """What can be chosen of a model; ``preset`` is the one option that all have."""

@@ -6,7 +6,7 @@ from typing import Self
 from rethined_export.errors import UserError
 from rethined_export.models.context_encoder import CENTRE, OVERLAP, PRESETS, SIDE
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option
+from rethined_export.recipes.options import Options, io_option, option
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,7 @@ class ContextEncoderOptions(Options):
     """What can be chosen; the size is the network's only one."""
 
     preset: str = option("centre", "network; there is one (centre)", choices=PRESETS)
-    io: str = option(
-        "plain",
-        "plain (default): image and mask to image; native: the network's own image to its centre",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own image to its centre")
 
     @property
     def window(self) -> Window:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rethined_export.errors import UserError
 from rethined_export.models.deepfill import PRESETS
 from rethined_export.models.deepfill.config import POSITION
-from rethined_export.recipes.options import SizedOptions, option, size
+from rethined_export.recipes.options import SizedOptions, io_option, option, size
 
 _SIZE = size(multiple=POSITION, least=64, most=1024)
 #: Of a window: attention's tables of all positions with all others are 256 MB there, and grow with
@@ -24,12 +24,7 @@ class DeepfillOptions(SizedOptions):
         parse=_SIZE,
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network's own five channels in, "
-        "colours in [-1, 1] out (default plain)",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own five channels in, colours in [-1, 1] out")
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

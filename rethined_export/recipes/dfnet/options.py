@@ -5,7 +5,7 @@ from typing import Self
 
 from rethined_export.models.dfnet import PRESETS, STRIDE
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, size, window_of
+from rethined_export.recipes.options import Options, io_option, option, size, window_of
 
 _SIZE = size(multiple=STRIDE, least=STRIDE, most=2048)
 
@@ -26,12 +26,7 @@ class DfNetOptions(Options):
         parse=_SIZE,
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network's own four channels in, "
-        "BGR out (default plain)",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own four channels in, BGR out")
 
     @property
     def window(self) -> Window:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rethined_export.errors import UserError
 from rethined_export.models.hifill import PRESETS
-from rethined_export.recipes.options import SizedOptions, option, size
+from rethined_export.recipes.options import SizedOptions, io_option, option, size
 
 _STEP = PRESETS["places2"].side
 _SIZE = size(multiple=_STEP, least=_STEP, most=4096)
@@ -21,11 +21,9 @@ class HiFillOptions(SizedOptions):
         parse=_SIZE,
         metavar="SIDE",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network alone at 512, which also "
-        "tells its attention, and a caller that adds the residuals (default plain)",
-        choices=("plain", "native"),
+    io: str = io_option(
+        "the network alone at 512, which also tells its attention, and a caller that adds "
+        "the residuals",
     )
 
     def check(self) -> None:

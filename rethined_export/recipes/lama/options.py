@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rethined_export.errors import UserError
 from rethined_export.models.lama import PRESETS
 from rethined_export.models.lama.config import STRIDE
-from rethined_export.recipes.options import SizedOptions, option, size
+from rethined_export.recipes.options import SizedOptions, io_option, option, size
 
 _SIZE = size(multiple=STRIDE, least=16, most=2048)
 
@@ -21,12 +21,7 @@ class LamaOptions(SizedOptions):
         parse=_SIZE,
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network's own four channels in, "
-        "RGB out (default plain)",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own four channels in, RGB out")
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

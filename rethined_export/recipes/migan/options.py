@@ -6,7 +6,7 @@ from typing import Self
 from rethined_export.errors import UserError
 from rethined_export.models.migan import PRESETS
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option
+from rethined_export.recipes.options import Options, io_option, option
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,7 @@ class MiGanOptions(Options):
     """What to export of MI-GAN; the preset decides the size."""
 
     preset: str = option("256", "side of its square: 256 (default) or 512", choices=PRESETS)
-    io: str = option(
-        "plain",
-        "plain (default): image and mask to image; native: the generator's own 4 channels to RGB",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the generator's own four channels in, RGB out")
 
     @property
     def window(self) -> Window:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rethined_export.models.partial_conv import PRESETS
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import SizedOptions, option, size, window_of
+from rethined_export.recipes.options import SizedOptions, io_option, option, size, window_of
 
 _LARGEST = 2048
 
@@ -20,12 +20,7 @@ class PartialConvOptions(SizedOptions):
         parse=size(multiple=1, least=128, most=_LARGEST),
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network's own colours and mask "
-        "(default plain)",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own colours and mask")
 
     @property
     def window(self) -> Window:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rethined_export.models.pmrf import PRESETS, STRIDE
-from rethined_export.recipes.options import SizedOptions, option, size
+from rethined_export.recipes.options import SizedOptions, io_option, option, size
 
 #: Below, the lowest of the four maps is too small to compare patches of.
 _SIZE = size(multiple=STRIDE, least=4 * STRIDE, most=512)
@@ -20,12 +20,7 @@ class PmrfOptions(SizedOptions):
         parse=_SIZE,
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: image and mask in, filled image out; native: the network's own four channels in, "
-        "RGB out (default plain)",
-        choices=("plain", "native"),
-    )
+    io: str = io_option("the network's own four channels in, RGB out")
 
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""

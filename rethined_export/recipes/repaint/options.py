@@ -7,7 +7,7 @@ from typing import Self
 from rethined_export.errors import UserError
 from rethined_export.models.repaint import PRESETS, TRAINED, Schedule
 from rethined_export.photo.window import Window
-from rethined_export.recipes.options import Options, option, whole_number
+from rethined_export.recipes.options import Options, io_option, option, whole_number
 
 _STEPS = whole_number("--steps", 2, TRAINED)
 _JUMPS = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
@@ -40,11 +40,9 @@ class RepaintOptions(Options):
         parse=_jumps,
         metavar="LENGTHxVISITS",
     )
-    io: str = option(
-        "plain",
-        "plain: one step of the schedule; native: the network alone, noisy image and time to noise "
-        "(default plain)",
-        choices=("plain", "native"),
+    io: str = io_option(
+        "the network alone, noisy image and time to noise",
+        plain="one step of the schedule",
     )
 
     @property

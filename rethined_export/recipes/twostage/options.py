@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rethined_export.errors import UserError
 from rethined_export.models.dfnet import STRIDE
 from rethined_export.models.twostage import PRESETS
-from rethined_export.recipes.options import SizedOptions, option, size
+from rethined_export.recipes.options import SizedOptions, io_option, option, size
 
 #: Beyond it the whole in one file is too much for a phone's memory.
 LARGEST_WHOLE = 2048
@@ -23,11 +23,10 @@ class TwoStageOptions(SizedOptions):
         parse=_SIZE,
         metavar="WIDTHxHEIGHT",
     )
-    io: str = option(
-        "plain",
-        "plain: one program, image and mask in, filled image out; native: a pair, the coarse "
-        "network at 512 and the refining one, whose caller does what lies between (default plain)",
-        choices=("plain", "native"),
+    io: str = io_option(
+        "a pair, the coarse network at 512 and the refining one, whose caller does what lies "
+        "between",
+        plain="one program, image and mask in, filled image out",
     )
 
     def check(self) -> None:
