@@ -18,7 +18,7 @@ TESTS = ROOT / "tests"
 #: pytest's exit code where a folder holds only tests that are left out.
 _NONE = 5
 #: The longest, which start first, so that no core waits for one of them at the end.
-_LONG = ("test_exports.py", "mutations", "benchmarks", "cli")
+_LONG = ("test_exports.py", "mutations", "benchmarks", "cli", "test_guest_exports.py", "rethined")
 #: Processes at once, at most: converters hold about 4 GiB each at their peak.
 _MOST = 4
 
