@@ -57,7 +57,8 @@ class LowResolution(nn.Module):
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         self.blur = SeparableBlur()
-        self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
+        if self.paper:
+            self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
         if self.config.position:
             self.register_buffer("places", head.places().T.reshape(1, -1, GRID, GRID).clone())
 
