@@ -239,6 +239,13 @@ class SizedOptions(Options):
         """The pixels an artifact takes."""
         return window_of(self.size)
 
+    def check(self) -> None:
+        """Also sizes that the model cannot take, by what reads them."""
+        super().check()
+        field = next(field for field in dataclasses.fields(self) if field.name == "size")
+        if self.size:  # else the preset's
+            field.metadata[_SETTING].parse(self.size)
+
     def sized(self, window: Window) -> Self:
         """The same for another window."""
         change: dict[str, Any] = {"size": f"{window.width}x{window.height}"}  # a subclass's field

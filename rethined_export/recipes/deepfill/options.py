@@ -29,7 +29,6 @@ class DeepfillOptions(SizedOptions):
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""
         super().check()
-        _SIZE(self.size)
         height, width = self.window
         try:
             PRESETS[self.preset].check_size(height, width)

@@ -29,7 +29,6 @@ class HiFillOptions(SizedOptions):
     def check(self) -> None:
         """Refuse sizes that it cannot take."""
         super().check()
-        _SIZE(self.size)
         height, width = self.window
         if height != width:
             raise UserError(

@@ -26,7 +26,6 @@ class LamaOptions(SizedOptions):
     def check(self) -> None:
         """Refuse sizes that the network cannot take."""
         super().check()
-        _SIZE(self.size)
         try:
             PRESETS[self.preset].check_size(*self.window)
         except ValueError as error:

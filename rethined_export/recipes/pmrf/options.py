@@ -21,8 +21,3 @@ class PmrfOptions(SizedOptions):
         metavar="WIDTHxHEIGHT",
     )
     io: str = io_option("the network's own four channels in, RGB out")
-
-    def check(self) -> None:
-        """Refuse sizes that the network cannot take."""
-        super().check()
-        _SIZE(self.size)

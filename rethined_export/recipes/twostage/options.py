@@ -32,7 +32,6 @@ class TwoStageOptions(SizedOptions):
     def check(self) -> None:
         """Refuse sizes that it cannot take."""
         super().check()
-        _SIZE(self.size)
         if self.io == "plain" and max(self.window) > LARGEST_WHOLE:
             raise UserError(
                 f"--size {self.size}: one program goes up to {LARGEST_WHOLE}; add --io native for "
