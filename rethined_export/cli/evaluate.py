@@ -138,7 +138,7 @@ def _holes(photos: "PhotoSet", study: bool, seed: int) -> str:
     """Which holes the photos were given, in words."""
     if study:
         return "reduced by taking the nearest pixel, holes of half the side in the centre"
-    return photos.layout.matched or f"generated holes, seed {seed}"
+    return photos.layout.matched or f"generated holes (strokes, boxes), seed {seed}"
 
 
 def _several(photos: "PhotoSet") -> Iterator[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
+from torch import Tensor
+
 from rethined_export.quality.methods import Method
 from rethined_export.quality.metrics import mean, measure
 from rethined_export.quality.perceptual import Computed, perceptual
@@ -15,7 +17,8 @@ class Row:
     """One method on one photo under one hole.
 
     Attributes:
-        figures: by the names of :class:`~rethined_export.quality.metrics.Figures`.
+        figures: by the names of :class:`~rethined_export.quality.metrics.Figures`, and those of
+            :func:`~rethined_export.quality.perceptual.perceptual` that a photo has.
     """
 
     method: str
@@ -32,7 +35,7 @@ class Summary:
     """One method on all holes of one kind at one side.
 
     Attributes:
-        figures: means over photos. perceptual: LPIPS, ST-LPIPS and FID, or why they are not there.
+        figures: means over photos. perceptual: how different they look, or why that is not known.
         milliseconds: median of one photo on this machine. size: bytes shipped.
     """
 
@@ -77,33 +80,35 @@ def evaluate(
             continue
         tell(f"{method.name} at {side}")
         filled = method.fill(cases)
-        measured = []
         for case, image in zip(cases, filled.images, strict=True):
-            figures = measure(image, case.image, case.mask)
-            measured.append(figures)
-            cover, numbers = float(case.mask.mean()), asdict(figures)
-            rows.append(
-                Row(method.name, side, case.photo, case.kind, cover, case.enlarged, numbers)
-            )
             pictures.add(case, method.name, image)
-        for kind in sorted({case.kind for case in cases}):
-            chosen = [index for index, case in enumerate(cases) if case.kind == kind]
-            means = asdict(mean([measured[index] for index in chosen]))
-            seen = perceptual(
-                [filled.images[index] for index in chosen],
-                [cases[index].image for index in chosen],
-                [cases[index].mask for index in chosen],
-            )
-            summaries.append(
-                Summary(
-                    method.name,
-                    side,
-                    kind,
-                    len(chosen),
-                    means,
-                    seen,
-                    filled.milliseconds,
-                    method.size,
-                )
-            )
+        for kind in dict.fromkeys(case.kind for case in cases):
+            chosen = [
+                (case, image)
+                for case, image in zip(cases, filled.images, strict=True)
+                if case.kind == kind
+            ]
+            part, means, seen = _measured(method.name, chosen)
+            rows += part
+            times = (filled.milliseconds, method.size)
+            summaries.append(Summary(method.name, side, kind, len(chosen), means, seen, *times))
     return Evaluation(rows, summaries)
+
+
+def _measured(
+    method: str, chosen: list[tuple[Case, Tensor]]
+) -> tuple[list[Row], dict[str, float], dict[str, Computed]]:
+    """Rows of one kind of hole, their means, and how different they look."""
+    figures = [measure(image, case.image, case.mask) for case, image in chosen]
+    seen = perceptual(
+        [image for _, image in chosen],
+        [case.image for case, _ in chosen],
+        [case.mask for case, _ in chosen],
+    )
+    rows = []
+    for number, (case, image) in enumerate(chosen):
+        of_photo = {name: found.each[number] for name, found in seen.items() if found.each}
+        side, cover = image.shape[-1], float(case.mask.mean())
+        numbers = asdict(figures[number]) | of_photo
+        rows.append(Row(method, side, case.photo, case.kind, cover, case.enlarged, numbers))
+    return rows, asdict(mean(figures)), seen

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import patchmatch
 import torch
 from torch import Tensor
 
@@ -20,10 +22,14 @@ from rethined_export.photo.squares import Fill, Floats, inpaint
 from rethined_export.photo.window import Window
 from rethined_export.quality.scenes import Case
 
+Bytes = npt.NDArray[np.uint8]
+
 #: Of the photos that artifacts are given: so many that rounding shows in no figure.
 _LEVELS = 65535
 #: Radius of OpenCV's fillers, in pixels, as its documentation shows them.
 _RADIUS = 3
+#: Radius of PatchMatch's patches, in pixels, as the package's examples have it.
+_PATCH_RADIUS = 3
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,11 @@ class Artifact:
 
 
 def classical() -> list[Method]:
-    """OpenCV's fillers, and the push–pull fill that the network starts from."""
+    """OpenCV's fillers, PatchMatch, and the push–pull fill that the network starts from."""
     return [
         Function("Telea (OpenCV)", _opencv(cv2.INPAINT_TELEA), multiple=1),
         Function("Navier–Stokes (OpenCV)", _opencv(cv2.INPAINT_NS), multiple=1),
+        Function("PatchMatch (PyPatchMatch)", _patch_match, multiple=1),
         Function("push–pull fill", lambda image, mask: _at_low(image, mask, push_pull)),
     ]
 
@@ -163,13 +170,26 @@ def _at_low(image: Tensor, mask: Tensor, fill: Callable[[Tensor, Tensor], Tensor
 
 
 def _opencv(flag: int) -> Callable[[Tensor, Tensor], Tensor]:
-    def run(image: Tensor, mask: Tensor) -> Tensor:
-        pixels = (image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        hole = mask[0, 0].numpy().astype(np.uint8)
-        filled = cv2.inpaint(np.ascontiguousarray(pixels), hole, _RADIUS, flag)
-        return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
+    return lambda image, mask: _in_bytes(
+        image, mask, lambda pixels, hole: cv2.inpaint(pixels, hole, _RADIUS, flag)
+    )
 
-    return run
+
+def _patch_match(image: Tensor, mask: Tensor) -> Tensor:
+    """Barnes et al., SIGGRAPH 2009, from coarse to fine; the same each time."""
+    patchmatch.set_random_seed(0)
+    return _in_bytes(
+        image,
+        mask,
+        lambda pixels, hole: patchmatch.inpaint(pixels, hole, patch_size=_PATCH_RADIUS),
+    )
+
+
+def _in_bytes(image: Tensor, mask: Tensor, fill: Callable[[Bytes, Bytes], Any]) -> Tensor:
+    """By a function of RGB ``[S, S, 3]`` and hole ``[S, S]``, both in 8 bits."""
+    pixels = (image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    filled = fill(np.ascontiguousarray(pixels), mask[0, 0].numpy().astype(np.uint8))
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
 
 
 def _composed(case: Case, made: Tensor) -> Tensor:

@@ -1,11 +1,17 @@
-"""LPIPS, ST-LPIPS and FID: metrics that need weights, which cannot be fetched everywhere."""
+"""How different pictures look: FLIP, and metrics whose weights cannot be fetched everywhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import flip_evaluator
+import numpy as np
 import torch
 from torch import Tensor
 
+from rethined_export.models.rethined.training.perception import perception
+from rethined_export.models.rethined.training.settings import TrainingError
 from rethined_export.quality import st_lpips
 
 #: File in torch's cache, and the command that puts it there.
@@ -25,16 +31,25 @@ _FEWEST_FOR_FID = 50
 
 @dataclass(frozen=True)
 class Computed:
-    """A figure, or why there is none."""
+    """A figure, or why there is none.
+
+    Attributes:
+        each: photo by photo, where it has a value for each; ``value`` is their mean.
+    """
 
     value: float | None
     reason: str = ""
+    each: tuple[float, ...] = ()
 
 
 def perceptual(
     filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]
 ) -> dict[str, Computed]:
-    """LPIPS (AlexNet), the mean over images; FID over all; ST-LPIPS (alex), the mean over holes.
+    """What is known of each, or why it is not.
+
+    ``flip`` and ``st_lpips`` are means over holes; ``features``, of EfficientNet-Lite0, is a
+    distance of the whole picture per share of hole; ``lpips`` (AlexNet) is of whole pictures, and
+    ``fid`` of all of them together.
 
     Args:
         filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. masks: ``[1, 1, S, S]``, 1 = hole.
@@ -44,17 +59,48 @@ def perceptual(
     if not fid and len(filled) < _FEWEST_FOR_FID:
         fid = f"FID over {len(filled)} images says nothing; give {_FEWEST_FOR_FID} or more"
     return {
+        "st_lpips": _shift_tolerant(filled, truth, masks),
+        "flip": _of_each(_flip, filled, truth, masks),
+        "features": _features(filled, truth, masks),
         "lpips": Computed(None, lpips) if lpips else Computed(_lpips(filled, truth)),
         "fid": Computed(None, fid) if fid else Computed(_fid(filled, truth)),
-        "st_lpips": _shift_tolerant(filled, truth, masks),
     }
+
+
+def _of_each(
+    distance: Callable[[Tensor, Tensor, Tensor], float],
+    filled: list[Tensor],
+    truth: list[Tensor],
+    masks: list[Tensor],
+) -> Computed:
+    with torch.no_grad():
+        each = tuple(distance(*one) for one in zip(filled, truth, masks, strict=True))
+    return Computed(sum(each) / len(each), each=each)
 
 
 def _shift_tolerant(filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]) -> Computed:
     path = st_lpips.weights_file()
     if path is None:
         return Computed(None, "its weights are missing; pip install --no-deps stlpips-pytorch")
-    return Computed(st_lpips.mean_distance(st_lpips.network(path), filled, truth, masks))
+    network = st_lpips.network(path)
+    return _of_each(partial(st_lpips.distance, network), filled, truth, masks)
+
+
+def _flip(filled: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """ꟻLIP (Andersson et al., HPG 2020) at 67 pixels a degree, its mean over the hole."""
+    ours, theirs = (
+        np.ascontiguousarray(image[0].permute(1, 2, 0).numpy()) for image in (filled, truth)
+    )
+    differences, _, _ = flip_evaluator.evaluate(theirs, ours, "LDR", applyMagma=False)
+    return float(differences[..., 0][mask[0, 0].numpy() > 0].mean())
+
+
+def _features(filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]) -> Computed:
+    try:
+        network = perception()
+    except TrainingError as error:
+        return Computed(None, str(error))
+    return _of_each(lambda *one: float(network.difference(*one)), filled, truth, masks)
 
 
 def _missing(metric: str) -> str:

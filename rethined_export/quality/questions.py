@@ -27,7 +27,7 @@ from rethined_export.models.rethined.filters import (
     unfold,
 )
 from rethined_export.quality.metrics import Figures, mean, measure
-from rethined_export.quality.scenes import KINDS, Case, bundled
+from rethined_export.quality.scenes import STROKES, Case, bundled
 from rethined_export.recipes.rethined import shipped_network
 
 DOCS = Path("docs")
@@ -155,7 +155,7 @@ class Result:
 
 def ask(model: Rethined, cases: list[Case], variation: Variation) -> Result:
     """Fill every case, and measure."""
-    found: dict[str, tuple[list[Figures], list[Figures]]] = {kind: ([], []) for kind in KINDS}
+    found: dict[str, tuple[list[Figures], list[Figures]]] = {kind: ([], []) for kind in STROKES}
     for case in cases:
         for image, into in zip(fill(model, case, variation), found[case.kind], strict=True):
             into.append(measure(image, case.image, case.mask))
@@ -195,7 +195,7 @@ def _plot(results: list[Result], side: int, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    for axis, kind in zip(axes, KINDS, strict=True):
+    for axis, kind in zip(axes, STROKES, strict=True):
         for number, result in enumerate(results, 1):
             figures = result.answers[kind].figures
             at = figures.texture, figures.psnr_hole
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--hr", type=int, default=1024, choices=(1024, 2048))
     side = parser.parse_args().hr
     model = shipped_network()
-    cases = list(bundled().cases(side, 0))
+    cases = [case for case in bundled().cases(side, 0) if case.kind in STROKES]
     results = []
     for variation in VARIATIONS:
         print(f"{variation.question}: {variation.answer}", flush=True)

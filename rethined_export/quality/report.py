@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
@@ -21,7 +21,13 @@ _HEADINGS = {
     "bpe": "BPE",
     "texture": "texture",
 }
-_PERCEPTUAL = {"lpips": "LPIPS", "st_lpips": "ST-LPIPS (alex)", "fid": "FID"}
+_PERCEPTUAL = {
+    "st_lpips": "ST-LPIPS (alex)",
+    "flip": "FLIP",
+    "features": "EfficientNet-Lite0 features",
+    "lpips": "LPIPS",
+    "fid": "FID",
+}
 _DIGITS = {"psnr": 2, "psnr_hole": 2, "texture": 2}
 
 
@@ -41,22 +47,24 @@ def to_markdown(evaluation: Evaluation, facts: dict[str, str]) -> str:
     for side, kind in _groups(evaluation):
         chosen = [s for s in evaluation.summaries if (s.side, s.kind) == (side, kind)]
         lines += ["", f"## {side}², {kind} holes, {chosen[0].photos} photos", ""]
-        lines.append("| method | " + " | ".join(_HEADINGS[name] for name in NAMES) + " | ms |")
-        lines.append("|---|" + "---|" * (len(NAMES) + 1))
-        best = {name: _best(name, chosen) for name in NAMES}
-        for summary in chosen:
-            cells = [_cell(summary, name, best[name]) for name in NAMES]
+        columns = _columns(chosen)
+        lines.append("| method | " + " | ".join(column.heading for column in columns) + " | ms |")
+        lines.append("|---|" + "---|" * (len(columns) + 1))
+        for number, summary in enumerate(chosen):
+            cells = [column.cell(number) for column in columns]
             row = [summary.method, *cells, f"{summary.milliseconds:.0f}"]
             lines.append("| " + " | ".join(row) + " |")
-        lines += ["", *_perceptual_lines(chosen)]
+        lines += ["", *(f"{line}  " for line in _not_computed(chosen))]
     return "\n".join(lines) + "\n"
 
 
 def _legend() -> str:
     return (
         "PSNR in dB. BPE: mean absolute error of hole pixels beside known ones. texture: "
-        "deviation of high frequencies in the hole over the true one (1 is right). ms: median on "
-        "this machine, artifacts with their runtime, the rest with torch or OpenCV."
+        "deviation of high frequencies in the hole over the true one (1 is right). ST-LPIPS, FLIP "
+        "and the distance of EfficientNet-Lite0's features: how different it looks, less is "
+        "nearer; none of them is LPIPS. ms: median on this machine, artifacts with their "
+        "runtime, the rest with torch, OpenCV or PatchMatch's library."
     )
 
 
@@ -64,27 +72,47 @@ def _groups(evaluation: Evaluation) -> list[tuple[int, str]]:
     return list(dict.fromkeys((s.side, s.kind) for s in evaluation.summaries))
 
 
-def _best(name: str, chosen: list[Summary]) -> float:
-    values = [summary.figures[name] for summary in chosen]
-    if name == "texture":
-        return min(values, key=lambda value: abs(value - 1))
-    return max(values) if name in HIGHER_IS_BETTER else min(values)
+@dataclass(frozen=True)
+class _Column:
+    """One figure of every method."""
+
+    name: str
+    heading: str
+    values: list[float]
+
+    def text(self, number: int) -> str:
+        return f"{self.values[number]:.{_DIGITS.get(self.name, 4)}f}"
+
+    def cell(self, number: int) -> str:
+        """In bold where it is the best."""
+        text = self.text(number)
+        return f"**{text}**" if self.values[number] == self._best() else text
+
+    def _best(self) -> float:
+        if self.name == "texture":
+            return min(self.values, key=lambda value: abs(value - 1))
+        return max(self.values) if self.name in HIGHER_IS_BETTER else min(self.values)
 
 
-def _cell(summary: Summary, name: str, best: float) -> str:
-    value = summary.figures[name]
-    text = f"{value:.{_DIGITS.get(name, 4)}f}"
-    return f"**{text}**" if value == best else text
+def _columns(chosen: list[Summary]) -> list[_Column]:
+    """Of all figures that there are."""
+    columns = [_Column(n, _HEADINGS[n], [s.figures[n] for s in chosen]) for n in NAMES]
+    for name, heading in _PERCEPTUAL.items():
+        found = [s.perceptual[name].value for s in chosen]
+        values = [value for value in found if value is not None]
+        if len(values) == len(found):
+            columns.append(_Column(name, heading, values))
+    return columns
 
 
-def _perceptual_lines(chosen: list[Summary]) -> list[str]:
-    lines = []
-    for metric, heading in _PERCEPTUAL.items():
-        computed = [(s.method, s.perceptual[metric]) for s in chosen]
-        values = [f"{method} {c.value:.4f}" for method, c in computed if c.value is not None]
-        said = ", ".join(values) or f"not computed: {computed[0][1].reason}"
-        lines.append(f"{heading}: {said}.  ")
-    return lines
+def _not_computed(chosen: list[Summary]) -> list[str]:
+    """Why the others are not there."""
+    return [
+        f"{heading} is not computed: {computed.reason}."
+        for name, heading in _PERCEPTUAL.items()
+        for computed in (chosen[0].perceptual[name],)
+        if computed.value is None
+    ]
 
 
 def to_html(evaluation: Evaluation, facts: dict[str, str], pictures: Pictures, folder: str) -> str:
@@ -100,12 +128,13 @@ def to_html(evaluation: Evaluation, facts: dict[str, str], pictures: Pictures, f
     ]
     for side, kind in _groups(evaluation):
         chosen = [s for s in evaluation.summaries if (s.side, s.kind) == (side, kind)]
-        heads = "".join(f"<th>{_HEADINGS[name]}" for name in NAMES)
+        columns = _columns(chosen)
+        heads = "".join(f"<th>{escape(column.heading)}" for column in columns)
         parts.append(f"<h2>{side}², {escape(kind)} holes</h2><table><tr><th>method{heads}<th>ms")
-        for s in chosen:
-            cells = "".join(f"<td>{s.figures[n]:.{_DIGITS.get(n, 4)}f}" for n in NAMES)
+        for number, s in enumerate(chosen):
+            cells = "".join(f"<td>{column.text(number)}" for column in columns)
             parts.append(f"<tr><td>{escape(s.method)}{cells}<td>{s.milliseconds:.0f}")
-        said = "<br>".join(escape(line) for line in _perceptual_lines(chosen))
+        said = "<br>".join(escape(line) for line in _not_computed(chosen))
         parts.append(f"</table><p>{said}</p>")
     for name, files in pictures.files.items():
         parts.append(f"<h3>{escape(name)}</h3>")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rethined_export.models.rethined.config import LOW_RESOLUTION
-from rethined_export.models.rethined.training.masks import THICK, THIN, strokes
+from rethined_export.models.rethined.training.masks import THICK, THIN, Hole, boxes, strokes
 from rethined_export.photo.files import read_mask, read_photo
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.photo.scenes import middle, middle_hole, photo_path
@@ -23,8 +23,8 @@ BUNDLED = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble", "ihc",
     "moon", "coins", "retina", "rocket",
 )  # fmt: skip
-#: Kinds of generated holes, and the widths of their strokes.
-KINDS = {"thick": THICK, "thin": THIN}
+#: Kinds of generated holes that are strokes, and their widths; the third kind is boxes.
+STROKES = {"thick": THICK, "thin": THIN}
 #: Cover of generated holes, least and most.
 COVER = (0.2, 0.4)
 #: Sides of the two-stage paper's comparison of resolutions, whose photos are reduced by taking the
@@ -37,7 +37,7 @@ class Case:
     """One photo under one hole.
 
     Attributes:
-        photo: its name. kind: ``thick``, ``thin``, ``centre`` or ``given``.
+        photo: its name. kind: ``thick``, ``thin``, ``boxes``, ``centre`` or ``given``.
         image: RGB ``[1, 3, S, S]`` in [0, 1]. mask: ``[1, 1, S, S]``, 1 = hole.
         enlarged: how many times the photo was enlarged to be that large; at most 1 if it was not.
     """
@@ -76,8 +76,8 @@ class PhotoSet:
             yield Case(photo.stem, "centre", image, _tensor(hole), side / min(pixels.shape[:2]))
 
     def cases(self, side: int, seed: int) -> Iterator[Case]:
-        """Every photo under a thick and a thin hole of the seed, or under its own."""
-        random = np.random.default_rng(seed)
+        """Every photo under strokes, thick and thin, and boxes of the seed, or under its own."""
+        holes = _drawn(seed)
         for number, photo in enumerate(self.photos):
             pixels = read_photo(photo).pixels
             image = torch.from_numpy(middle(pixels, Window.square(side)))
@@ -88,8 +88,7 @@ class PhotoSet:
                 given = middle_hole(path, marked, Window.square(side))
                 yield Case(photo.stem, "given", image, _tensor(given), enlarged)
                 continue
-            for kind, widths in KINDS.items():
-                drawn = strokes(random, LOW_RESOLUTION, random.uniform(*COVER), widths)
+            for kind, drawn in next(holes).items():
                 large = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_NEAREST)
                 mask = _tensor(np.asarray(large, np.uint8))
                 yield Case(photo.stem, kind, image, mask, enlarged)
@@ -98,6 +97,17 @@ class PhotoSet:
 def bundled() -> PhotoSet:
     """The photos of the package."""
     return PhotoSet(Layout(tuple(photo_path(name) for name in BUNDLED)))
+
+
+def _drawn(seed: int) -> Iterator[dict[str, Hole]]:
+    """Holes of each kind for one photo after another, at 512."""
+    random, other = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    while True:
+        drawn = {
+            kind: strokes(random, LOW_RESOLUTION, random.uniform(*COVER), widths)
+            for kind, widths in STROKES.items()
+        }
+        yield drawn | {"boxes": boxes(other, LOW_RESOLUTION, other.uniform(*COVER))}
 
 
 def _tensor(hole: npt.NDArray[np.generic]) -> Tensor:

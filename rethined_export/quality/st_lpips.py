@@ -50,19 +50,14 @@ def network(path: Path) -> "ShiftTolerant":
         raise UserError(f"{path} does not hold ST-LPIPS (alex): {error}") from error
 
 
-def mean_distance(
-    network: "ShiftTolerant", filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]
-) -> float:
-    """How different filled images look from true ones: in a crop of each, its mean over the hole.
+def distance(network: "ShiftTolerant", filled: Tensor, truth: Tensor, mask: Tensor) -> float:
+    """How different a filled image looks from the true one: in a crop, its mean over the hole.
 
     Args:
-        filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. masks: ``[1, 1, S, S]``, 1 = hole, not empty.
+        filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. mask: ``[1, 1, S, S]``, 1 = hole, not empty.
     """
-    found = []
-    for ours, theirs, mask in zip(filled, truth, masks, strict=True):
-        ours, theirs, mask = (image[hole_crop(mask)] for image in (ours, theirs, mask))
-        found.append(network.distance(ours, network.features(theirs), mask))
-    return sum(found) / len(found)
+    ours, theirs, hole = (image[hole_crop(mask)] for image in (filled, truth, mask))
+    return network.distance(ours, network.features(theirs), hole)
 
 
 def hole_crop(mask: Tensor) -> tuple[slice, ...]:

@@ -27,7 +27,7 @@ from rethined_export.quality.attention import mass_kept
 from rethined_export.quality.methods import Method, classical, network
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
-from rethined_export.quality.scenes import KINDS, Case, bundled
+from rethined_export.quality.scenes import STROKES, Case, bundled
 from rethined_export.recipes.rethined import shipped_network
 
 TABLE = DOCS / "training-questions.md"
@@ -126,7 +126,7 @@ def coarse_row(run: CoarseRun, model: Rethined, cases: list[Case]) -> str:
     """A line of the first table."""
     methods = {method.name: method for method in (*classical(), *network(model))}
     cells = [run.answer]
-    for kind in KINDS:
+    for kind in STROKES:
         painted = means(methods["coarse model only"], cases, kind)
         gain = painted.psnr_hole - means(methods["push–pull fill"], cases, kind).psnr_hole
         cells += [f"{painted.psnr_hole:.2f} ({gain:+.2f})", f"{painted.bpe:.4f}"]
@@ -137,7 +137,7 @@ def attention_row(run: AttentionRun, model: Rethined, low: list[Case], cases: li
     """A line of the second table; attention itself is judged at ``low``, 512²."""
     (method,) = (method for method in network(model) if method.name == "k = 1")
     cells = [run.answer]
-    for kind in KINDS:
+    for kind in STROKES:
         found = means(method, cases, kind)
         cells += [f"{found.psnr_hole:.2f}", f"{found.texture:.2f}", f"{found.bpe:.4f}"]
     return _line([*cells, f"{mass_kept(model, low)[1]:.0%}"])
@@ -174,7 +174,10 @@ _ABOUT_ATTENTION = f"""
 def lines() -> Iterator[str]:
     """Both tables, each line as soon as it is known."""
     images = procedural_pool(Path("build/questions"), _SEED, _IMAGES, 2, lambda _: None)
-    low, large = (list(bundled().cases(side, _SEED)) for side in (512, 1024))
+    low, large = (
+        [case for case in bundled().cases(side, _SEED) if case.kind in STROKES]
+        for side in (512, 1024)
+    )
     shipped = shipped_network()
     yield _ABOUT
     for coarse in COARSE_RUNS:

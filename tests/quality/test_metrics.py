@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from rethined_export.models.rethined.training import perception
 from rethined_export.quality import st_lpips
+from rethined_export.quality.methods import classical
 from rethined_export.quality.metrics import Figures, border, mean, measure
 from rethined_export.quality.perceptual import perceptual
+from rethined_export.quality.scenes import Case
 
 
 @pytest.fixture
@@ -67,9 +70,37 @@ def test_what_cannot_be_computed_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(st_lpips, "_PACKAGE", "no_such_package")
-    for name, computed in perceptual([truth], [truth], [mask]).items():
-        assert computed.value is None, name
-        assert "pip install" in computed.reason or str(tmp_path) in computed.reason
+    monkeypatch.setattr(perception, "_PACKAGE", "no_such_package")
+    found = perceptual([truth], [truth], [mask])
+    assert {name for name, computed in found.items() if computed.value is not None} == {"flip"}
+    for computed in found.values():
+        if computed.value is None:
+            assert "pip install" in computed.reason or str(tmp_path) in computed.reason
+
+
+@pytest.mark.parametrize("name", ["flip", "features"])
+def test_what_looks_different_is_far(truth: torch.Tensor, mask: torch.Tensor, name: str) -> None:
+    flat = truth * (1 - mask) + 0.5 * mask
+    filled = [truth, (truth + flat) / 2, flat]
+    found = perceptual(filled, [truth] * 3, [mask] * 3)[name]
+    assert found.each[0] == pytest.approx(0, abs=1e-6)
+    assert found.each[0] < found.each[1] < found.each[2]
+    assert found.value == pytest.approx(sum(found.each) / 3)
+
+
+def test_patches_are_copied_where_a_texture_repeats() -> None:
+    """What sets the classical methods apart: PatchMatch goes on with stripes, the others blur."""
+    stripes = (torch.arange(96) // 4 % 2).float().expand(1, 3, 96, 96).contiguous()
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[:, :, 32:64, 32:64] = 1
+    case = Case("stripes", "given", stripes, mask, 1.0)
+    errors = {
+        method.name: measure(method.fill([case]).images[0], stripes, mask).l1_hole
+        for method in classical()
+        if method.fits(96)
+    }
+    ours = errors.pop("PatchMatch (PyPatchMatch)")
+    assert ours < min(errors.values()) / 2
 
 
 def trunk() -> dict[str, torch.Tensor]:

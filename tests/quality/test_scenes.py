@@ -25,11 +25,11 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_bundled_photos_under_thick_and_thin_holes() -> None:
+def test_bundled_photos_under_strokes_and_boxes() -> None:
     first = bundled()
     assert len(first.photos) == 13
-    cases = [case for case, _ in zip(first.cases(512, seed=0), range(4), strict=False)]
-    assert [case.kind for case in cases] == ["thick", "thin"] * 2
+    cases = [case for case, _ in zip(first.cases(512, seed=0), range(6), strict=False)]
+    assert [case.kind for case in cases] == ["thick", "thin", "boxes"] * 2
     for case in cases:
         assert case.image.shape == (1, 3, 512, 512)
         assert 0.2 <= float(case.mask.mean()) <= 0.45

