@@ -35,7 +35,7 @@ class Manifest:
         inputs, outputs: as the artifact takes and gives them.
         rewrites: what replaces what in the graph.
         calibrated: ``scenes`` and ``sha256`` of what activations were measured on.
-        kept: layers that a search left in floats.
+        kept: layers that compute in floats, found by measurement.
         accepted: the gate it was held to, where its user consented to less than its precision's.
     """
 

@@ -121,7 +121,8 @@ class _Reducer:
         for side in ("prefix", "suffix"):
             made = PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
             config = cto.OptimizationConfig(
-                op_type_configs={"conv": _LINEAR, "linear": _LINEAR}, op_name_configs=_kept(how)
+                op_type_configs={"conv": _LINEAR, "linear": _LINEAR},
+                op_name_configs=_alone(how.kept),
             )
             made.set_options(
                 [PassOption("config", config), PassOption("activation_stats", self._ranges)]
@@ -142,7 +143,7 @@ _LINEAR = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=
 
 def _int8(how: Reduction) -> Any:
     return cto.OptimizationConfig(
-        op_type_configs=dict.fromkeys(_LAYERS, _LINEAR), op_name_configs=_kept(how)
+        op_type_configs=dict.fromkeys(_LAYERS, _LINEAR), op_name_configs=_alone(how.untouched)
     )
 
 
@@ -151,13 +152,13 @@ def _palette(bits: int, how: Reduction) -> Any:
         mode="custom", lut_function=partial(nearest_levels, bits), weight_threshold=_LEAST_WEIGHTS
     )
     return cto.OptimizationConfig(
-        op_type_configs=dict.fromkeys(_LAYERS, config), op_name_configs=_kept(how)
+        op_type_configs=dict.fromkeys(_LAYERS, config), op_name_configs=_alone(how.untouched)
     )
 
 
-def _kept(how: Reduction) -> dict[str, None]:
-    """Operators that are left alone."""
-    return dict.fromkeys(sorted(how.kept))
+def _alone(names: frozenset[str]) -> dict[str, None]:
+    """Configurations of operators that are left alone."""
+    return dict.fromkeys(sorted(names))
 
 
 def nearest_levels(

@@ -112,7 +112,7 @@ class _Reducer:
         if self._ranges is None:
             self._ranges = _measured(self._copy(), how)
         made = self._copy()
-        Integers(made, names).all(self._ranges)
+        Integers(made, names, how.kept - how.untouched).all(self._ranges)
         return made
 
 

@@ -90,12 +90,13 @@ class Integers:
     Args:
         model: nodes have names; it is changed.
         names: layers to quantise.
+        stored: others, whose weights alone are.
     """
 
-    def __init__(self, model: Any, names: Collection[str]) -> None:
+    def __init__(self, model: Any, names: Collection[str], stored: Collection[str] = ()) -> None:
         self._graph = model.graph
         self._stored = {one.name: one for one in self._graph.initializer}
-        self._names = frozenset(names)
+        self._names, self._only_stored = frozenset(names), frozenset(stored)
         self._made: dict[str, Any] = {}
 
     def weights(self) -> None:
@@ -116,6 +117,8 @@ class Integers:
             if node.name in wanted:
                 nodes[-1:] = [*self._pair_before(node, ranges, given), *self._weight(node),
                               *self._bias(node, ranges), node]  # fmt: skip
+            elif node.name in self._only_stored:
+                nodes[-1:] = [*self._weight(node), node]
             for place, name in enumerate(node.output):
                 if name in after:
                     node.output[place] = f"{name}_raw"

@@ -45,14 +45,10 @@ class _Reducer:
         """Write the reduced file."""
         from ai_edge_quantizer.quantizer import Quantizer
 
-        made = Quantizer(bytearray(self._data), _recipe(how))
+        recipe = _recipe(how)
+        made = Quantizer(bytearray(self._data), recipe.get_quantization_recipe())
         if made.need_calibration and self._ranges is None:
-            self._ranges = made.calibrate(
-                {self._signature(): _Runs(how, self._images)}, num_threads=1
-            )
-            for name in UNIT:
-                if name in self._ranges:
-                    self._ranges[name] = {"min": np.float32(0), "max": np.float32(1)}
+            self._ranges = self._measured(recipe, how)
         result = made.quantize(
             self._ranges if made.need_calibration else None,
             enable_progress_bar=False,
@@ -63,6 +59,23 @@ class _Reducer:
         Halving(model).halve()
         shorten_names(model)
         path.write_bytes(pack(model))
+
+    def _measured(self, recipe: Any, how: Reduction) -> Any:
+        """The least and the largest that each activation is over all samples.
+
+        Left to itself the quantiser takes a moving average, in which the first sample weighs 0.95
+        and what is larger in the others is cut off.
+        """
+        from ai_edge_quantizer.calibrator import Calibrator
+        from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+        runs = Calibrator(bytearray(self._data), 1, qsv_update_func=min_max_update)
+        runs.calibrate({self._signature(): _Runs(how, self._images)}, recipe)
+        ranges = runs.get_model_qsvs()
+        for name in UNIT:
+            if name in ranges:
+                ranges[name] = {"min": np.float32(0), "max": np.float32(1)}
+        return ranges
 
     def _signature(self) -> str:
         from ai_edge_litert.interpreter import Interpreter
@@ -87,7 +100,7 @@ class _Runs:
 
 
 def _recipe(how: Reduction) -> Any:
-    """What the quantiser is to do with which operators."""
+    """A recipe manager: what the quantiser is to do with which operators."""
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
@@ -118,5 +131,9 @@ def _recipe(how: Reduction) -> Any:
         for boundary in (operators.INPUT, operators.OUTPUT):
             made.add_static_config(".*", boundary, 8, 8)
     for name in sorted(how.kept):
-        made.add_quantization_config(re.escape(name), operators.ALL_SUPPORTED, None, "no_quantize")
-    return made.get_quantization_recipe()
+        scope = re.escape(name)
+        made.add_quantization_config(scope, operators.ALL_SUPPORTED, None, "no_quantize")
+        if name not in how.untouched:
+            for operator in layers:
+                made.add_weight_only_config(scope, operator, 8)
+    return made

@@ -19,14 +19,15 @@ class Precision:
 
     Attributes:
         means: one line for ``--help``.
-        calibrated: ranges of activations are measured on photos.
-        searched: which layers stay in floats is measured too.
+        calibrated: ranges of activations are measured on photos, and so is which layers bear
+            8 bits worst: those compute in floats.
+        stores_all: those too store their weights in 8 bits.
     """
 
     name: str
     means: str
     calibrated: bool = False
-    searched: bool = False
+    stores_all: bool = False
 
 
 EXACT = "fp32"
@@ -35,11 +36,18 @@ PRECISIONS = {
     for made in (
         Precision(EXACT, "as trained"),
         Precision("fp16", "half the size; what GPUs and Neural Engines compute in"),
-        Precision("int8", "weights and activations of convolutions in 8 bits", calibrated=True),
+        Precision(
+            "int8",
+            "weights and activations of convolutions in 8 bits",
+            calibrated=True,
+            stores_all=True,
+        ),
         Precision("int8-dynamic", "the same, activations measured anew in each run"),
         Precision("int8-weights", "weights in 8 bits, arithmetic in floats"),
         Precision(
-            "mixed", "int8, the layers that bear it worst in floats", calibrated=True, searched=True
+            "mixed",
+            "int8, the layers that bear it worst in floats, weights and all",
+            calibrated=True,
         ),
         Precision("palette6", "weights as one of 64 values a tensor"),
         Precision("palette4", "weights as one of 16 values a tensor"),
@@ -59,7 +67,7 @@ class Reduction:
         samples: begins a pass over inputs to measure activations on, where the precision wants it.
         method: one of ``METHODS`` that the target has.
         integer_io: images go in and come out in 8 bits, as the target holds them.
-        kept: layers that stay in floats, by the names that :meth:`Reducer.layers` gives.
+        kept: layers that compute in floats, by the names that :meth:`Reducer.layers` gives.
         threads: to run samples on.
     """
 
@@ -69,6 +77,11 @@ class Reduction:
     integer_io: bool = False
     kept: frozenset[str] = frozenset()
     threads: int = 1
+
+    @property
+    def untouched(self) -> frozenset[str]:
+        """Layers whose weights stay as they are too."""
+        return frozenset() if PRECISIONS[self.precision].stores_all else self.kept
 
 
 class Reducer(Protocol):

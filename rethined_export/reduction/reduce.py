@@ -21,8 +21,8 @@ from rethined_export.reduction.search import keep_worst
 from rethined_export.spec import ExportSpec, load_reference
 
 #: Photos of a search, of every cover, and how far beyond the gate it aims: those of the judge are
-#: others, and were up to 5 dB below.
-_SEARCHED, _MARGIN_DB = 4, 6.0
+#: others, and were up to 5 dB below, in int8 up to 3.
+_SEARCHED, _MARGINS_DB = 4, {"int8": 3.0, "mixed": 6.0}
 
 
 @job
@@ -38,12 +38,11 @@ def reduce(
     """Write an artifact of a spec's precision from one in fp32.
 
     Args:
-        keep: layers to leave in floats; None: those that a search finds, where the precision wants
-            one.
+        keep: layers that compute in floats; None: those that a search finds.
 
     Returns:
-        ``operators`` by name; ``kept``: layers in floats; ``calibrated``: ``scenes`` and ``sha256``
-        of what activations were measured on, None where they were not.
+        ``operators`` by name; ``kept``: layers that compute in floats; ``calibrated``: ``scenes``
+        and ``sha256`` of what activations were measured on, None where they were not.
     """
     made = ExportSpec.from_dict(spec)
     precision = PRECISIONS[made.precision]
@@ -62,8 +61,8 @@ def reduce(
     )
     kept = frozenset(keep or ())
     with installed(made.target):  # quantisers are imported late
-        if precision.searched and keep is None:
-            report("searching for the layers that bear it worst")
+        if precision.calibrated and keep is None:
+            report("measuring which layers bear it worst")
             kept = _search(made, reference, reducer, how, threads)
         reducer.reduce(Path(path), replace(how, kept=kept))
     target, fingerprint = converter(made.target), samples and samples.fingerprint
@@ -100,7 +99,7 @@ def _search(
             remove(path)
         return max(found)
 
-    bound = 10 ** (-(GATES[spec.precision].psnr_hole_db + _MARGIN_DB) / 10)
+    bound = 10 ** (-(GATES[spec.precision].psnr_hole_db + _MARGINS_DB[spec.precision]) / 10)
     return keep_worst(reducer.layers(), error, bound)
 
 

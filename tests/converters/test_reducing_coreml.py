@@ -12,6 +12,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rethined_export.artifacts import size_of
 from rethined_export.converters import coreml as target
 from rethined_export.converters.mil import MLProgram
 from rethined_export.converters.reducing.coreml import nearest_levels, reducer
@@ -125,6 +126,13 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     assert len(layers) == 3
     one.reduce(tmp_path / "m.mlpackage", Reduction("mixed", photos, kept=frozenset(layers)))
     assert target.count_operators(tmp_path / "m.mlpackage")["quantize"] == 0
+
+
+def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
+    one, path = reducer(exact), tmp_path / "int8.mlpackage"
+    one.reduce(path, Reduction("int8", photos, kept=frozenset(one.layers())))
+    assert target.count_operators(path)["quantize"] == 0
+    assert size_of(path) <= MOST["int8-weights"] * size_of(exact)
 
 
 @given(

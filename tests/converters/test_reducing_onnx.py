@@ -146,7 +146,7 @@ def test_ways_of_measuring_differ(exact: Path, tmp_path: Path) -> None:
     assert len(set(made)) == len(METHODS)
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int8-dynamic"])
+@pytest.mark.parametrize("precision", ["mixed", "int8-weights", "int8-dynamic"])
 def test_layers_that_are_kept_stay_in_floats(precision: str, exact: Path, tmp_path: Path) -> None:
     layers = reducer(exact).layers()
     assert len(layers) == 4
@@ -156,6 +156,16 @@ def test_layers_that_are_kept_stay_in_floats(precision: str, exact: Path, tmp_pa
     assert "w0" not in stored
     assert "w3" not in stored
     assert psnr(reduced(exact, tmp_path, precision, kept=frozenset(layers)), exact) > 100
+
+
+def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
+    layers = reducer(exact).layers()
+    path = reduced(exact, tmp_path, "int8", kept=frozenset(layers))
+    stored = {one.name: one.data_type for one in onnx.load(path).graph.initializer}
+    assert {stored[f"w{number}_int8"] for number in range(4)} == {TensorProto.INT8}
+    assert "QuantizeLinear" not in target.count_operators(path)
+    weights = reduced(exact, tmp_path, "int8-weights")
+    assert psnr(path, exact) == pytest.approx(psnr(weights, exact), abs=1e-3)
 
 
 def test_images_as_integers(exact: Path, tmp_path: Path) -> None:

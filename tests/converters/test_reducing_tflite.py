@@ -96,8 +96,15 @@ def run(path: Path) -> dict[str, np.ndarray]:
         return runtime(**next(photos()))
 
 
+def nearness(path: Path, exact: Path) -> float:
+    """PSNR of the hole in dB, its values as they are."""
+    hole = np.s_[:, :, 4:12, 4:12]
+    error = run(path)["output"][hole] - run(exact)["output"][hole]
+    return float(-10 * np.log10(np.square(error).mean()))
+
+
 def psnr(path: Path, exact: Path) -> float:
-    """Of the hole."""
+    """Of the hole, against what of it lies in [0, 1]."""
     hole = np.s_[:, :, 4:12, 4:12]
     wanted = np.clip(run(exact)["output"][hole], 0, 1)
     return float(-10 * np.log10(np.square(run(path)["output"][hole] - wanted).mean()))
@@ -106,11 +113,22 @@ def psnr(path: Path, exact: Path) -> float:
 @pytest.mark.parametrize("precision", LEAST)
 def test_smaller_and_near(precision: str, exact: Path, tmp_path: Path) -> None:
     path = reduced(exact, tmp_path, precision)
-    hole = np.s_[:, :, 4:12, 4:12]
-    error = run(path)["output"][hole] - run(exact)["output"][hole]
-    assert -10 * np.log10(np.square(error).mean()) >= LEAST[precision]
+    assert nearness(path, exact) >= LEAST[precision]
     assert path.stat().st_size <= MOST[precision] * exact.stat().st_size
     assert target.metadata(path) == target.metadata(exact)
+
+
+def test_ranges_are_those_of_all_samples(exact: Path, tmp_path: Path) -> None:
+    """The first of which is dark here, so that its ranges would cut off most of the next."""
+    first, second = photos(2)
+    dark = {"image": first["image"] / 50, "mask": first["mask"]}
+    made = {}
+    for name, samples in (("both", [dark, second]), ("turned", [second, dark])):
+        made[name] = tmp_path / f"{name}.tflite"
+        how = Reduction("int8", lambda samples=samples: iter(samples))
+        reducer(exact).reduce(made[name], how)
+    assert made["both"].read_bytes() == made["turned"].read_bytes()
+    assert nearness(made["both"], exact) >= LEAST["int8"]
 
 
 @pytest.mark.parametrize("precision", LEAST)
@@ -136,6 +154,14 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     convs = [op for op in graph.operators if len(op.inputs) == 3]
     kinds = [graph.tensors[op.inputs[1]].type for op in convs]
     assert kinds == [schema.TensorType.INT8, schema.TensorType.FLOAT32, schema.TensorType.INT8]
+
+
+def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
+    layers = frozenset(reducer(exact).layers())
+    path = reduced(exact, tmp_path, "int8", kept=layers)
+    weights = reduced(exact, tmp_path, "int8-weights")
+    assert nearness(path, exact) == pytest.approx(nearness(weights, exact), abs=1e-3)
+    assert path.stat().st_size <= MOST["int8"] * exact.stat().st_size
 
 
 def test_images_as_integers(exact: Path, tmp_path: Path) -> None:
