@@ -18,18 +18,12 @@ from rethined_export.photo.scenes import free_form_mask, photo_path
 from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.spec import load_reference
+from tests.wanted import UNWANTED
 
 #: What an artifact may weigh, over its weights in fp32: large constants would show here.
 SIZE_RATIO = 1.15
 #: What the patch program of a pair may weigh: it holds no weights.
 PATCH_BYTES = 500_000
-#: What converters write for operators that no delegate takes or that a rewrite should have removed.
-UNWANTED = {
-    "onnx": {"GatherND", "ScatterND", "ScatterElements", "EyeLike", "Range", "Col2Im"},
-    "tflite": {"GATHER_ND", "EMBEDDING_LOOKUP", "SCATTER_ND", "RANGE"},
-    "coreml": {"gather_nd", "scatter_nd", "scatter", "range_1d", "gather_along_axis"},
-}
-
 CASES = [
     "--hr 1024 --variant published",
     "--hr 512 --upscale patches",

@@ -59,20 +59,20 @@ def test_a_count_repeats_and_numbers_are_right(emulated: System, tmp_path: Path)
         np.testing.assert_allclose(made["y"], x @ weight, atol=1e-4)
 
 
-def test_a_phone_that_is_not_there(emulated: System, onnx_512: Path, capsys: Capture) -> None:
+def test_a_phone_that_is_not_there(emulated: System, small_onnx: Path, capsys: Capture) -> None:
     """The emulator stands in, says so, and leaves the verdict open."""
-    assert main([str(onnx_512), "--device", "pixel7", "--json"]) == 0
+    assert main([str(small_onnx), "--device", "pixel7", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["provenance"] == "emulated"
     assert result["ms"] is None
-    assert result["instructions"] > 1e9
+    assert result["instructions"] > 1e5
     assert result["difference_from_host"] < 1e-4
     assert result["verdict"] == "not known"
     assert "emulator instead: " in result["reason"] and "estimate" in result["reason"]
 
 
 def test_wrong_numbers_on_arm64_fail(
-    emulated: System, onnx_512: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    emulated: System, small_onnx: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An output that differs between processors must not pass for a count."""
 
@@ -82,15 +82,15 @@ def test_wrong_numbers_on_arm64_fail(
         return 10**9
 
     monkeypatch.setattr(arm64, "emulate", wrong)
-    assert main([str(onnx_512), "--device", "arm64-emulator"]) == 3
+    assert main([str(small_onnx), "--device", "arm64-emulator"]) == 3
     assert "differs by 1.0e-03" in capsys.readouterr().err
 
 
 def test_an_artifact_the_emulated_runtime_refuses(
-    emulated: System, onnx_512: Path, tmp_path: Path, capsys: Capture,
+    emulated: System, small_onnx: Path, tmp_path: Path, capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    broken = copied(onnx_512, tmp_path / "copy")
+    broken = copied(small_onnx, tmp_path / "copy")
     sampled = arm64.run_job
 
     def cut_after_sampling(*arguments: object) -> object:
@@ -104,10 +104,10 @@ def test_an_artifact_the_emulated_runtime_refuses(
 
 
 def test_an_emulator_that_is_not_built(
-    onnx_512: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    small_onnx: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert main([str(onnx_512), "--device", "pixel7"]) == 6
+    assert main([str(small_onnx), "--device", "pixel7"]) == 6
     assert "make emulator" in capsys.readouterr().err
 
 

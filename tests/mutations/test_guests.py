@@ -30,6 +30,7 @@ from tests.mutations import (
     twostage,
 )
 from tests.mutations.test_onnx import Mutation
+from tests.wanted import assert_wanted
 
 MUTATIONS: dict[str, list[Mutation]] = {
     "aot-gan": aot_gan.MUTATIONS,
@@ -131,7 +132,8 @@ def mutate(artifact: Path, mutation: Mutation) -> None:
 @every_guest
 def test_the_artifact_itself_passes(name: str, narrow: Made) -> None:
     guest, artifact = narrow[name]
-    assert not guest.failures({"whole": artifact})
+    assert not guest.failures({"whole": artifact}, scenes=2)
+    assert_wanted("onnx", artifact)
 
 
 @pytest.mark.conversion
