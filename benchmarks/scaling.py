@@ -275,8 +275,12 @@ def _flushing(path: Path) -> Callable[..., object]:
     """A dense ONNX program that takes subnormal numbers for zero.
 
     Softmax over all tokens leaves millions of them, which x86 processors compute many times slower
-    than other numbers; that is a setting of the runtime, no fault of the graph.
+    than other numbers; that is a setting of the runtime, no fault of the graph. A session's reaches
+    the threads that it starts. This one's is set here, from now on and for all that it calls.
     """
+    import torch
+
+    torch.set_flush_denormal(True)
     options = session_options(THREADS)
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     session = onnxruntime.InferenceSession(str(path), options)
