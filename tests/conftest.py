@@ -58,7 +58,8 @@ def onnx_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX artifact at 512 with its manifest, alone in a folder; copy to change it."""
     folder = tmp_path_factory.mktemp("onnx_512")
     options = ["--target", "onnx", "--hr", "512", "--no-verify", "--output", str(folder)]
-    assert export(options) == 0
+    with jobs_here():
+        assert export(options) == 0
     (artifact,) = folder.glob("*.onnx")
     return artifact
 
@@ -68,7 +69,8 @@ def tflite_512(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as TFLite."""
     folder = tmp_path_factory.mktemp("tflite_512")
     options = ["--target", "tflite", "--hr", "512", "--no-verify", "--output", str(folder)]
-    assert export(options) == 0
+    with jobs_here():
+        assert export(options) == 0
     (artifact,) = folder.glob("*.tflite")
     return artifact
 

@@ -13,6 +13,7 @@ from rethined_export.cli.bench import main
 from rethined_export.cli.export import main as export
 from rethined_export.errors import UserError
 from tests.copies import copied
+from tests.here import jobs_here
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--runs", "3", "--warmup", "1"]
@@ -52,7 +53,8 @@ def test_a_generous_and_an_impossible_budget(
 
 def test_a_pair_and_a_whole_turn_about(onnx_512: Path, tmp_path: Path, capsys: Capture) -> None:
     options = ["--target", "onnx", "--hr", "1024", "--upscale", "patches", "--split"]
-    assert export([*options, "--no-verify", "--output", str(tmp_path)]) == 0
+    with jobs_here():
+        assert export([*options, "--no-verify", "--output", str(tmp_path)]) == 0
     (low,) = tmp_path.glob("*-low10-*.onnx")
     (choose,) = tmp_path.glob("*-choose10-*.onnx")
     capsys.readouterr()

@@ -39,6 +39,9 @@ from rethined_export.models.weights import shipped
 
 Capture = pytest.CaptureFixture[str]
 NAME = "rethined-mobile-512-gather-fp32.onnx"
+#: An export that takes little time, of a file that takes little room.
+SMALL = ["--module", f"{Path(__file__).parents[1] / 'small_net.py'}:build",
+         "--input", "image=1x3x32x32", "--input", "mask=1x1x32x32"]  # fmt: skip
 
 
 # --- Options -------------------------------------------------------------------------------------
@@ -269,8 +272,8 @@ def test_leftovers_of_a_killed_export_do_not_matter(
 @pytest.mark.parametrize("target", TARGETS)
 def test_disk_full(tmp_path: Path, target: str) -> None:
     """A file that grows past the limit fails to be written, as on a full disk."""
-    options = ["--target", target, "--hr", "512", "--no-verify", "--output", tmp_path / "dist"]
-    process = start("export", *options, python=limit_file_size(1 << 20))
+    options = [*SMALL, "--target", target, "--no-verify", "--output", tmp_path / "dist"]
+    process = start("export", *options, python=limit_file_size(1 << 13))
     _, errors = process.communicate()
     assert process.returncode == 2, errors
     assert last_line(errors).startswith(f"error: {target}: ")

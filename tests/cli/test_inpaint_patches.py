@@ -12,6 +12,7 @@ from rethined_export.cli.inpaint import main
 from rethined_export.photo.files import read_photo
 from rethined_export.photo.scenes import photo_path
 from tests.copies import copied
+from tests.here import jobs_here
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,9 +22,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A split pair, a drop-in and a whole program, all of 1024."""
     folder = tmp_path_factory.mktemp("patches")
     common = ["--target", "onnx", "--no-verify", "--output", str(folder)]
-    assert export([*common, "--upscale", "patches", "--split"]) == 0
-    assert export([*common, "--upscale", "patches"]) == 0
-    assert export(common) == 0
+    with jobs_here():
+        assert export([*common, "--upscale", "patches", "--split"]) == 0
+        assert export([*common, "--upscale", "patches"]) == 0
+        assert export(common) == 0
     return folder
 
 
