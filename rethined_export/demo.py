@@ -10,13 +10,18 @@ from PIL import Image, ImageDraw, ImageFont
 from rethined_export.cli import export as export_cli
 from rethined_export.inpaint import filler
 from rethined_export.photo.files import read_mask, read_photo, write_photo
-from rethined_export.photo.scenes import free_form_mask, photo_path
+from rethined_export.photo.scenes import photo_path
 from rethined_export.photo.squares import inpaint
 from rethined_export.photo.window import Window
 from rethined_export.spec import default_spec
 
 SIDE = 2048
-PHOTO = "retina"
+PHOTO = "rocket"
+#: What one would want gone from it: two lattice towers, as corners (x, y) in its pixels.
+_UNWANTED = (
+    ((34, 0), (98, 0), (94, 213), (90, 352), (81, 427), (0, 427), (0, 250)),
+    ((555, 0), (640, 0), (640, 427), (570, 427), (565, 213)),
+)
 RUNTIMES = {"torch": None, "ONNX": "onnx", "TFLite": "tflite", "Core ML": "coreml"}
 #: A difference of one level in 255 shows as this many.
 GAIN = 64
@@ -40,9 +45,10 @@ def main(folder: Path) -> int:
     image, mask = folder / "photo.png", folder / "mask.png"
     original = read_photo(photo_path(PHOTO)).pixels
     Image.fromarray(original).save(image)
-    strokes = free_form_mask(Window.square(max(original.shape)), 0.12, seed=3)
-    strokes = strokes[: original.shape[0], : original.shape[1]]
-    Image.fromarray(strokes.astype(np.uint8) * 255).save(mask)
+    drawn = Image.new("L", original.shape[1::-1])
+    for corners in _UNWANTED:
+        ImageDraw.Draw(drawn).polygon(corners, fill=255)
+    drawn.save(mask)
     hole = read_mask(mask).hole
     filled: dict[str, Path] = {}
     for name, target in RUNTIMES.items():
