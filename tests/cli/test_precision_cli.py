@@ -210,8 +210,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(tmp_path_factory.mktemp("small"))
 
 
-def exported(folder: Path, *more: str) -> Path:
-    (folder / "net.py").write_text(_NETWORK)
+#: What one channel gives is many times what the others do, whose steps it makes too large.
+_LOUD = """
+def build():
+    net = Net()
+    first, _, second, *_ = net.layers
+    first.weight.data[0] *= 250
+    first.bias.data[0] *= 250
+    second.weight.data[:, 0] /= 250
+    return net
+"""
+
+
+def exported(folder: Path, *more: str, network: str = _NETWORK) -> Path:
+    (folder / "net.py").write_text(network)
     (folder / "photos").mkdir()
     for number in range(2):
         photo(folder / "photos" / f"{number}.png", 64 + number, 64)
@@ -248,6 +260,19 @@ def test_its_name_manifest_and_spec_say_so(small: Path) -> None:
     assert manifest.parity["quality"]["psnr_hole_db"] >= 32
     assert manifest.parity["psnr_hole_db"] == manifest.parity["quality"]["psnr_hole_db"]
     assert str(small.parent.parent) not in json.dumps(embedded_spec(small).to_dict())
+
+
+@pytest.mark.conversion
+def test_layers_that_do_not_bear_it_compute_in_floats(small: Path, tmp_path: Path) -> None:
+    assert read_manifest(small).kept == ()
+    loud = exported(tmp_path, network=_NETWORK + _LOUD)
+    manifest = read_manifest(loud)
+    assert manifest.kept == ("Conv_3", "Conv_5")  # what gives that channel, and what reads it
+    assert manifest.parity is not None
+    assert manifest.parity["quality"]["psnr_hole_db"] >= 32
+    assert loud.stat().st_size <= small.stat().st_size
+    stored = [one for one in onnx.load(loud).graph.initializer if one.name.endswith("_int8")]
+    assert len(stored) == 4
 
 
 @pytest.mark.conversion
