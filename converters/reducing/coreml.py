@@ -121,7 +121,7 @@ class _Reducer:
         for side in ("prefix", "suffix"):
             made = PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
             config = cto.OptimizationConfig(
-                op_type_configs={"conv": _LINEAR, "linear": _LINEAR},
+                op_type_configs={"conv": _AFFINE, "linear": _AFFINE},
                 op_name_configs=_alone(how.kept),
             )
             made.set_options(
@@ -139,6 +139,8 @@ class _Reducer:
 
 
 _LINEAR = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_LEAST_WEIGHTS)
+#: Of activations: behind a rectifier half of symmetric steps would never be taken.
+_AFFINE = cto.OpLinearQuantizerConfig(mode="linear", weight_threshold=_LEAST_WEIGHTS)
 
 
 def _int8(how: Reduction) -> Any:
