@@ -23,7 +23,7 @@ from rethined_export.artifacts import (
 from rethined_export.checkpoints import CheckpointError, combined, digest
 from rethined_export.converters import TARGETS, converter, installed
 from rethined_export.converters.diagnosis import diagnose
-from rethined_export.converters.reducing.types import EXACT
+from rethined_export.converters.reducing.types import EXACT, PRECISIONS
 from rethined_export.converters.types import (
     CHANNELS_LAST,
     Converter,
@@ -257,7 +257,9 @@ def _exact(scratch: Path) -> Path:
 def _convert_and_check(
     request: ExportRequest, entry: Exported, scratch: Path, stage: Callable[[str], None]
 ) -> Exported:
-    made = make(entry.spec, scratch, stage)
+    # Who consents to what int8 costs wants all layers in it.
+    throughout = request.accept_quality and PRECISIONS[entry.spec.precision].stores_all
+    made = make(entry.spec, scratch, stage, keep=() if throughout else None)
     inputs, outputs = ([TensorInfo(**info) for info in made[side]] for side in ("takes", "gives"))
     manifest = Manifest(
         spec=entry.spec,
@@ -327,7 +329,7 @@ def make(
     """Convert, and reduce where the precision asks for it; the facts of what was written.
 
     Args:
-        keep: layers to leave in floats, without searching for them.
+        keep: layers that compute in floats, without searching for them.
 
     Raises:
         JobError: it cannot be done.

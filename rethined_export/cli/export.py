@@ -87,7 +87,8 @@ def _parser(model: str) -> ArgumentParser:
     add("--integer-io", action="store_true",
         help="images go in and come out in 8 bits (tflite and onnx, int8 or mixed)")  # fmt: skip
     add("--accept-quality", action="store_true",
-        help="keep what misses the gate of its precision; the manifest says so")  # fmt: skip
+        help="keep what misses the gate of its precision, as the manifest says; "
+        "int8 in all layers")  # fmt: skip
     add("--output", type=Path, default=Path("dist"), metavar="DIR", help="folder (default dist)")
     add_scene_options(made)
     add("--no-verify", action="store_true", help="do not compare with torch (reported as not run)")

@@ -152,6 +152,18 @@ def test_what_was_signed_is_the_gate_from_then_on(
     assert [arguments["accepted"] for name, arguments in seen if name == "verify"] == [None, HELD]
 
 
+def test_with_consent_int8_is_in_all_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(pipeline, "run_job", worker(HELD, seen))
+    export(tmp_path)
+    export(tmp_path, "--accept-quality")
+    export(tmp_path, "--accept-quality", "--precision", "mixed")
+    kept = [arguments["keep"] for name, arguments in seen if name == "reduce"]
+    assert kept == [None, [], None]
+
+
 def test_what_is_broken_takes_no_consent(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
