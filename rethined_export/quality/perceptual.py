@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import flip_evaluator
@@ -10,7 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rethined_export.models.rethined.training.perception import perception
+from rethined_export.models.rethined.training.perception import (
+    Perception,
+    perception,
+    weights_file,
+)
 from rethined_export.models.rethined.training.settings import TrainingError
 from rethined_export.quality import st_lpips
 
@@ -48,8 +52,8 @@ def perceptual(
     """What is known of each, or why it is not.
 
     ``flip`` and ``st_lpips`` are means over holes; ``features``, of EfficientNet-Lite0, is a
-    distance of the whole picture per share of hole; ``lpips`` (AlexNet) is of whole pictures, and
-    ``fid`` of all of them together.
+    distance per share of hole, like ``st_lpips`` in one crop; ``lpips`` (AlexNet) is of whole
+    pictures, and ``fid`` of all of them together.
 
     Args:
         filled, truth: RGB ``[1, 3, S, S]`` in [0, 1]. masks: ``[1, 1, S, S]``, 1 = hole.
@@ -97,10 +101,21 @@ def _flip(filled: Tensor, truth: Tensor, mask: Tensor) -> float:
 
 def _features(filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]) -> Computed:
     try:
-        network = perception()
+        network = _classifier(weights_file())
     except TrainingError as error:
         return Computed(None, str(error))
-    return _of_each(lambda *one: float(network.difference(*one)), filled, truth, masks)
+
+    def distance(ours: Tensor, theirs: Tensor, mask: Tensor) -> float:
+        crop = st_lpips.hole_crop(mask)
+        return float(network.difference(ours[crop], theirs[crop], mask[crop]))
+
+    return _of_each(distance, filled, truth, masks)
+
+
+@cache
+def _classifier(_path: Path) -> Perception:
+    """The network of a file of weights: building it takes a second."""
+    return perception()
 
 
 def _missing(metric: str) -> str:
