@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from rethined_export.benchmarks.flushing import flushing
 from rethined_export.benchmarks.subjects import noise_photo
 from rethined_export.converters import TARGETS, converter
-from rethined_export.converters.onnx import session_options
 from rethined_export.export import ExportRequest, export
 from rethined_export.jobs.memory import peak_rss_bytes
 from rethined_export.jobs.parent import ENVIRONMENT
@@ -256,8 +255,8 @@ class _Loader(ExitStack):
         programs: dict[str, Any] = {"gather": self._load(_whole(self._base, side, "gather"))}
         if self._target == "onnx":
             dense = self._folder / _whole(self._base, side, "dense").file_name()
-            programs["dense"] = _flushing(dense)
-            programs["naive"] = _flushing(self._plain("naive", side))
+            programs["dense"] = flushing(dense, THREADS)
+            programs["naive"] = flushing(self._plain("naive", side), THREADS)
         inputs = shown.inputs
         return {name: partial(program, **inputs) for name, program in programs.items()}
 
@@ -269,22 +268,6 @@ class _Loader(ExitStack):
 
     def _open(self, path: Path) -> Any:
         return self.enter_context(converter(self._target).load(path, THREADS))
-
-
-def _flushing(path: Path) -> Callable[..., object]:
-    """A dense ONNX program that takes subnormal numbers for zero.
-
-    Softmax over all tokens leaves millions of them, which x86 processors compute many times slower
-    than other numbers; that is a setting of the runtime, no fault of the graph. A session's reaches
-    the threads that it starts. This one's is set here, from now on and for all that it calls.
-    """
-    import torch
-
-    torch.set_flush_denormal(True)
-    options = session_options(THREADS)
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    session = onnxruntime.InferenceSession(str(path), options)
-    return lambda **inputs: session.run(None, inputs)
 
 
 def _times(side: int, folder: Path, name: str, repeats: int) -> list[dict[str, Any]]:
