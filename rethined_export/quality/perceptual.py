@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rethined_export.models.rethined.training.perception import (
-    Perception,
-    perception,
-    weights_file,
-)
+from rethined_export.models.rethined.training.perception import read_perception, weights_file
 from rethined_export.models.rethined.training.settings import TrainingError
 from rethined_export.quality import st_lpips
 
@@ -29,6 +25,8 @@ _NEEDS = {
         "python -c 'from torchmetrics.image.fid import FrechetInceptionDistance as F; F()'",
     ),
 }
+#: The network of a file of weights: building it takes a second.
+_classifier = cache(read_perception)
 #: FID's mean and covariance mean little over fewer images.
 _FEWEST_FOR_FID = 50
 
@@ -110,12 +108,6 @@ def _features(filled: list[Tensor], truth: list[Tensor], masks: list[Tensor]) ->
         return float(network.difference(ours[crop], theirs[crop], mask[crop]))
 
     return _of_each(distance, filled, truth, masks)
-
-
-@cache
-def _classifier(_path: Path) -> Perception:
-    """The network of a file of weights: building it takes a second."""
-    return perception()
 
 
 def _missing(metric: str) -> str:

@@ -27,7 +27,7 @@ from rethined_export.models.rethined.filters import (
     unfold,
 )
 from rethined_export.quality.metrics import Figures, mean, measure
-from rethined_export.quality.scenes import STROKES, Case, bundled
+from rethined_export.quality.scenes import STROKES, Case, under_strokes
 from rethined_export.recipes.rethined import shipped_network
 
 DOCS = Path("docs")
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--hr", type=int, default=1024, choices=(1024, 2048))
     side = parser.parse_args().hr
     model = shipped_network()
-    cases = [case for case in bundled().cases(side, 0) if case.kind in STROKES]
+    cases = under_strokes(side, 0)
     results = []
     for variation in VARIATIONS:
         print(f"{variation.question}: {variation.answer}", flush=True)

@@ -99,6 +99,11 @@ def bundled() -> PhotoSet:
     return PhotoSet(Layout(tuple(photo_path(name) for name in BUNDLED)))
 
 
+def under_strokes(side: int, seed: int) -> list[Case]:
+    """The photos of the package under strokes alone."""
+    return [case for case in bundled().cases(side, seed) if case.kind in STROKES]
+
+
 def _drawn(seed: int) -> Iterator[dict[str, Hole]]:
     """Holes of each kind for one photo after another, at 512."""
     random, other = np.random.default_rng(seed), np.random.default_rng((seed, 1))

@@ -27,7 +27,7 @@ from rethined_export.quality.attention import mass_kept
 from rethined_export.quality.methods import Method, classical, network
 from rethined_export.quality.metrics import Figures, mean, measure
 from rethined_export.quality.questions import DOCS
-from rethined_export.quality.scenes import STROKES, Case, bundled
+from rethined_export.quality.scenes import STROKES, Case, under_strokes
 from rethined_export.recipes.rethined import shipped_network
 
 TABLE = DOCS / "training-questions.md"
@@ -174,10 +174,7 @@ _ABOUT_ATTENTION = f"""
 def lines() -> Iterator[str]:
     """Both tables, each line as soon as it is known."""
     images = procedural_pool(Path("build/questions"), _SEED, _IMAGES, 2, lambda _: None)
-    low, large = (
-        [case for case in bundled().cases(side, _SEED) if case.kind in STROKES]
-        for side in (512, 1024)
-    )
+    low, large = (under_strokes(side, _SEED) for side in (512, 1024))
     shipped = shipped_network()
     yield _ABOUT
     for coarse in COARSE_RUNS:

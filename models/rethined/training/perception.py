@@ -92,7 +92,15 @@ def perception() -> Perception:
     Raises:
         TrainingError: it is not installed, or does not hold what it should.
     """
-    path = weights_file()
+    return read_perception(weights_file())
+
+
+def read_perception(path: Path) -> Perception:
+    """The classifier of a file of weights.
+
+    Raises:
+        TrainingError: it does not hold what it should.
+    """
     try:
         return Perception(torch.load(path, map_location="cpu", weights_only=True)).eval()
     except (KeyError, RuntimeError) as error:
