@@ -132,7 +132,9 @@ def narrow_hifill() -> Guest:
     """Half of the positions along each side, and residuals of an image twice as large.
 
     With a width of 4 the map of positions is a cube of 16, and a TFLite file of it is wrong by
-    0.03, which parity tells; where the converter takes one side for another was not looked for.
+    0.03, which parity tells and ``rethined-bisect`` traces to the product that mixes the first of
+    the four phases: the converter joins the transposition that numbers its positions column by
+    column with that to NHWC, and drops both.
     """
     network = hifill.HiFill(hifill.HiFillConfig("places2", side=256, width=3))
     hifill.seed_stand_in(network.requires_grad_(False))
