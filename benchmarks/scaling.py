@@ -41,7 +41,6 @@ from rethined_export.recipes.rethined.native import (
 )
 from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.pair import Pair
-from rethined_export.recipes.rethined.windows import HALO
 from rethined_export.spec import ExportSpec
 
 RESULTS = Path(__file__).parent / "results"
@@ -437,14 +436,12 @@ def _law(points: list[dict[str, Any]], runtime: str) -> dict[str, float]:
 def floor_ms(figures: dict[str, Any], side: int, tokens: int) -> float:
     """The least that full resolution can take: bytes over bandwidth plus products over rate.
 
-    Bytes: each source patch with its halo is read and each patch written once, as fp32. Products:
-    a separable blur of 7 taps and a separable bicubic of 4 taps on the patch.
+    Bytes: each source patch is read and each patch written once, as fp32. Products: a separable
+    bicubic of 4 taps on the patch.
     """
-    size = PATCH * side // LOW_RESOLUTION
-    window = (size + 2 * HALO) ** 2 * 3
-    patch = size**2 * 3
-    copying = 4 * (window + patch) / figures["copy_bytes_per_s"]
-    products = (14 + 8) * patch / figures["macs_per_s"]
+    patch = (PATCH * side // LOW_RESOLUTION) ** 2 * 3
+    copying = 4 * 2 * patch / figures["copy_bytes_per_s"]
+    products = 8 * patch / figures["macs_per_s"]
     return float(1e3 * tokens * (copying + products))
 
 

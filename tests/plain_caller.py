@@ -11,7 +11,6 @@ from rethined_export.recipes.rethined import windows
 from rethined_export.recipes.rethined.native import NothingKnownError
 from rethined_export.recipes.rethined.windows import (
     GRID,
-    HALO,
     LOW_RESOLUTION,
     PATCH,
     Bools,
@@ -56,7 +55,7 @@ class Square(windows.Square):
         image = np.empty((LOW_RESOLUTION, LOW_RESOLUTION, 3), np.float32)
         mask = np.empty((LOW_RESOLUTION, LOW_RESOLUTION), np.bool_)
         lines = PATCH * -(-_STRIP // self.scale)
-        rows, columns = self._framed_rows[HALO:-HALO], self._framed_columns[HALO:-HALO]
+        rows, columns = self._rows, self._columns
         for line in range(0, LOW_RESOLUTION, lines):
             some = rows[line * self.scale : (line + lines) * self.scale]
             part = slice(line, line + lines)

@@ -64,7 +64,7 @@ export async function pair(programs, shapes, { side, scale, k, budget, nhwc }) {
   const keys = lib.room(Int32Array, budget * k), theirs = lib.room(Float32Array, budget * k);
   const count = lib.room(Int32Array, 1), next = lib.room(Int32Array, 1);
   const room = Math.max(lib.exports.rethined_shrink_scratch(),
-                        lib.exports.rethined_fill_scratch(scale, k));
+                        lib.exports.rethined_fill_scratch(scale));
   const scratch = lib.room(Uint8Array, room);
   lib.view(choice).set([low.place, flags.place, indices.place, scores.place, k]);
 

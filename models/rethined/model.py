@@ -142,14 +142,17 @@ class Rethined(Inpainter):
         return self._coherence(flag * (mixed - blurred) + (1 - flag) * high)
 
     def upscale(self, y: Tensor, m: Tensor, low: Tensor, a: Tensor, scale: int) -> Tensor:
-        """Attention upscaling: the patches chosen at low resolution, copied at full resolution."""
+        """Attention upscaling: the patches chosen at low resolution, copied at full resolution.
+
+        The paper copies ``y − gauss(y)``, whose lower half is in x̂_LR already where s = 2, and
+        which leaves a gap below it where s > 2; here it is ``y − up(x̂_LR)``, all that x̂_LR lacks.
+        """
         dialect = self.config.dialect
         base = _ENLARGE[dialect.enlarge](low, scale)
         patch, side = PATCH * scale, LOW_RESOLUTION * scale
         if self.config.variant == "paper":
-            context = (1 - m) * y + m * base
-            high = fold(a @ unfold(high_frequencies(context), patch), patch, side, side)
-            return m * (base + high) + (1 - m) * y
+            high = (1 - m) * (y - base)
+            return m * (base + fold(a @ unfold(high, patch), patch, side, side)) + (1 - m) * y
         high = high_frequencies(y if dialect.context == "full" else y * (1 - m))
         return base + fold(a @ unfold(high, patch), patch, side, side)
 

@@ -33,18 +33,23 @@ from rethined_export.recipes.rethined import shipped_network
 DOCS = Path("docs")
 
 
-def _wide_blur(x: Tensor, scale: int) -> Tensor:
+def _beyond(x: Tensor, base: Tensor, _scale: int) -> Tensor:
+    """What the enlarged low-resolution image lacks."""
+    return x - base
+
+
+def _narrow_blur(x: Tensor, _base: Tensor, _scale: int) -> Tensor:
+    """What the paper's blur takes away, of σ = 2.01 at any scale."""
+    return high_frequencies(x)
+
+
+def _wide_blur(x: Tensor, _base: Tensor, scale: int) -> Tensor:
     """What a blur of σ = 2.01·s takes away."""
     reach = 3 * scale
     taps = gaussian_taps(2 * reach + 1, BLUR_SIGMA * scale).to(x)
     padded = F.pad(x, [reach] * 4, mode="reflect")
     rows = F.conv2d(padded, taps.reshape(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
     return x - F.conv2d(rows, taps.reshape(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
-
-
-def _residual(x: Tensor, scale: int) -> Tensor:
-    """What shrinking and enlarging takes away."""
-    return x - bicubic_upsample(F.avg_pool2d(x, scale), scale)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Variation:
         question: what is asked. answer: what this one does.
         keys: k, or None for dense attention.
         places: whether tokens carry the code of their place.
-        band: what is copied at full resolution, of an image and s.
+        band: what is copied at full resolution, of the photo with its hole filled by the enlarged
+            low-resolution image, of that image, and of s.
         window: copy patches of twice the side that overlap under a window, not whole ones.
         amount: how much of the copied high frequencies is added, at both resolutions.
         area: shrink by averaging, as the paper variant does, or by antialiased bicubic.
@@ -65,21 +71,21 @@ class Variation:
     answer: str
     keys: int | None = 1
     places: bool = True
-    band: Callable[[Tensor, int], Tensor] = lambda x, _: high_frequencies(x)
+    band: Callable[[Tensor, Tensor, int], Tensor] = _beyond
     window: bool = False
     amount: float = 1.0
     area: bool = True
 
 
-_SHIPPED = Variation("shipped", "k = 1, whole patches, blur σ = 2.01, area")
+_SHIPPED = Variation("shipped", "k = 1, whole patches, y − up(x̂_LR), area")
 VARIATIONS = (
     _SHIPPED,
     replace(_SHIPPED, question="keys", answer="k = 4", keys=4),
     replace(_SHIPPED, question="keys", answer="k = 16", keys=16),
     replace(_SHIPPED, question="keys", answer="dense softmax", keys=None),
     replace(_SHIPPED, question="places", answer="tokens do not know theirs", places=False),
+    replace(_SHIPPED, question="band", answer="blur σ = 2.01, as published", band=_narrow_blur),
     replace(_SHIPPED, question="band", answer="blur σ = 2.01·s", band=_wide_blur),
-    replace(_SHIPPED, question="band", answer="y − up(down(y))", band=_residual),
     replace(_SHIPPED, question="seams", answer="overlapping, sin² window", window=True),
     replace(_SHIPPED, question="amount", answer="three quarters", amount=0.75),
     replace(_SHIPPED, question="amount", answer="half", amount=0.5),
@@ -104,7 +110,7 @@ def fill(model: Rethined, case: Case, variation: Variation) -> tuple[Tensor, Ten
     low = torch.where(m_low > 0, composite - high + mixed, composite)
     base = bicubic_upsample(low, scale)
     context = (1 - m) * y + m * base
-    copied = _copy(attention, hole, variation.band(context, scale), PATCH * scale, variation)
+    copied = _copy(attention, hole, variation.band(context, base, scale), PATCH * scale, variation)
     return torch.where(m > 0, base + copied, y).clamp(0, 1), context.clamp(0, 1)
 
 

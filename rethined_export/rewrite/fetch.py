@@ -14,14 +14,13 @@ class PatchFetch(nn.Module):
     """Reads square windows around tokens, ``[M, rows, channels, columns]``.
 
     The image ``[1, C, side, side]`` is a table of rows of eight pixels; a window is as many of them
-    as cover it. Where a window reaches over the border it holds pixels from elsewhere in the image,
-    which a caller must not use.
+    as cover it.
 
     Args:
         channels: of the image.
         patch: side of a token's patch in it, a multiple of eight.
         grid: tokens along one side.
-        halo: pixels to read around the patch, at most eight.
+        halo: pixels to read around the patch, at most eight, and no more than the margin.
         margin: pixels of the image around the tokens' patches, a multiple of eight.
     """
 
@@ -54,9 +53,6 @@ class PatchFetch(nn.Module):
         down, across = (place[:, i : i + 1].reshape(count, 1, 1, 1) for i in (0, 1))
         line = down * self.patch + self.lines
         chunk = across * (self.patch // CHUNK) + self.chunks
-        if self.halo:
-            line = line.clamp(0, self.side - 1)
-            chunk = chunk.clamp(0, self.side // CHUNK - 1)
         rows = line * (self.side // CHUNK) + self.planes + chunk
         found = F.embedding(rows.reshape(count, -1), x.reshape(-1, CHUNK))
         found = found.reshape(count, tall, self.channels, self.width * CHUNK)

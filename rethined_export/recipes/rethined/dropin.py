@@ -9,14 +9,7 @@ from rethined_export.models.rethined.config import TOKENS
 from rethined_export.recipes.rethined.graph import Scene
 from rethined_export.recipes.rethined.holes import Choosing, Looking, as_read
 from rethined_export.recipes.rethined.low import all_scores, mass_kept
-from rethined_export.recipes.rethined.patches import (
-    HALO,
-    LOW_HALO,
-    BorderBlur,
-    PatchMix,
-    SourceWindows,
-    inner,
-)
+from rethined_export.recipes.rethined.patches import LOW_HALO, PatchStage
 from rethined_export.rewrite.bicubic import replicate_pad
 from rethined_export.rewrite.fetch import CHUNK, PatchFetch
 
@@ -129,12 +122,10 @@ class HoleGraph(nn.Module):
         self.paste_low = PatchPaste(PATCH)
         if self.scale > 1:
             size = PATCH * self.scale
-            self.sources = SourceWindows(self.scale)
-            self.blur = BorderBlur(size)
-            self.mix = PatchMix(self.scale, top_k)
+            self.stage = PatchStage(self.scale, top_k)
             self.fetch_low = PatchFetch(3, PATCH, GRID, LOW_HALO, margin=CHUNK)
-            self.fetch_image = PatchFetch(3, size, GRID, HALO)
-            self.fetch_mask = PatchFetch(1, size, GRID, HALO)
+            self.fetch_image = PatchFetch(3, size, GRID)
+            self.fetch_mask = PatchFetch(1, size, GRID)
             self.paste = PatchPaste(size)
         self.eval().requires_grad_(False)
 
@@ -214,16 +205,11 @@ class HoleGraph(nn.Module):
         # Beyond the border the nearest pixel repeats.
         framed = replicate_pad(x_low, CHUNK)
         sources = keys.reshape(-1)
-        windows = self.sources(
+        patches = self.stage(
             self.fetch_image(image, sources),
-            self.fetch_mask(mask, sources),
             self.fetch_low(framed, sources),
-        )
-        patches = self.mix(
-            inner(windows) - self.blur(windows, sources),
             self.fetch_low(framed, tokens),
             torch.softmax(scores, dim=2)[0] if self.top_k > 1 else None,
         )
-        known = inner(self.fetch_image(image, tokens))
-        hole = inner(self.fetch_mask(mask, tokens))
+        known, hole = self.fetch_image(image, tokens), self.fetch_mask(mask, tokens)
         return self.paste(image, hole * patches + (1 - hole) * known, places)

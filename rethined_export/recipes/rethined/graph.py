@@ -159,10 +159,10 @@ class ExportGraph(LowResolution):
         base = self.enlarge(low)
         known = image * (1 - mask)
         if self.paper:
-            context = known + mask * base
+            high = known - (1 - mask) * base
         else:
             context = image if self.dialect.context == "full" else known
-        high = context - self.blur(context)
+            high = context - self.blur(context)
         patch = PATCH * self.scale
         if indices is None:
             assert attention is not None

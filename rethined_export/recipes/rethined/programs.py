@@ -12,7 +12,7 @@ from rethined_export.recipes.rethined.dropin import HoleGraph
 from rethined_export.recipes.rethined.graph import ExportGraph
 from rethined_export.recipes.rethined.holes import Choosing, Looking
 from rethined_export.recipes.rethined.options import RethinedOptions
-from rethined_export.recipes.rethined.patches import HALO, LOW_WINDOW, PatchStage
+from rethined_export.recipes.rethined.patches import LOW_WINDOW, PatchStage
 from rethined_export.recipes.rethined.windows import BATCH
 from rethined_export.recipes.types import HOLE, RGB, image_info, scene
 
@@ -91,18 +91,18 @@ def choose(options: RethinedOptions, model: Rethined) -> Program:
 
 
 def patch(options: RethinedOptions) -> Program:
-    """A pair's last, where asked for: windows of the photo to its patches at full resolution."""
+    """A pair's last, where asked for: patches of the photo to those of its hole."""
     scale, sources = options.hr // LOW_RESOLUTION, BATCH * options.ranks
     size = PATCH * scale
-    window = size + 2 * HALO
     inputs = {
-        "sources": torch.rand(sources, window, 3, window),
+        "sources": torch.rand(sources, size, 3, size),
+        "low_sources": torch.rand(sources, LOW_WINDOW, 3, LOW_WINDOW),
         "low_targets": torch.rand(BATCH, LOW_WINDOW, 3, LOW_WINDOW),
     }
-    filled = "RGB at any scale, hole filled with the low image enlarged"
     meanings = {
-        "sources": ("BHCW", filled),
-        "low_targets": ("BHCW", "low image, same scale"),
+        "sources": ("BHCW", "patches of the photo, RGB at any scale"),
+        "low_sources": ("BHCW", "low image around them, same scale"),
+        "low_targets": ("BHCW", "low image around the patches to fill, same scale"),
         "weights": ("BK", "sum to 1"),
     }
     if options.ranks > 1:

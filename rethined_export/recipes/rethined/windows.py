@@ -1,4 +1,4 @@
-"""Full-resolution patches by a patch program: its windows are cut, and its patches pasted, here.
+"""Full-resolution patches by a patch program: its sources are cut, and its patches pasted, here.
 
 librethined makes patches without any program; this is for a pair exported with ``--patch-program``,
 whose arithmetic is all in graphs. `docs/runtime.md` tells the steps.
@@ -22,12 +22,9 @@ Pixels = npt.NDArray[Any]
 LOW_RESOLUTION, PATCH, GRID = 512, 8, 64
 #: Patches that one run of the patch program fills: few enough to stay in a core's cache.
 BATCH = 32
-#: Pixels read around a source patch, and low-resolution pixels read around any patch.
-HALO, LOW_HALO = 3, 3
+#: Low-resolution pixels read around a patch.
+LOW_HALO = 2
 _WINDOW = PATCH + 2 * LOW_HALO
-#: What lies beyond a window's first or last patch pixel is what lies before it, reflected.
-_AFTER_FIRST = slice(2 * HALO, HALO, -1)
-_BEFORE_LAST = slice(-HALO - 2, -2 * HALO - 2, -1)
 
 
 @dataclass(frozen=True)
@@ -61,44 +58,29 @@ class Square:
         self.photo, self.hole, self.scale = photo, hole, scale
         self.size = PATCH * scale
         self.top, self.left = top, left
-        framed = LOW_RESOLUTION * scale + 2 * HALO
-        self._framed_rows = reflected(top - HALO, framed, photo.shape[0])
-        self._framed_columns = reflected(left - HALO, framed, photo.shape[1])
+        self._rows = reflected(top, LOW_RESOLUTION * scale, photo.shape[0])
+        self._columns = reflected(left, LOW_RESOLUTION * scale, photo.shape[1])
         self.full = 1.0 if photo.dtype == np.float32 else float(np.iinfo(photo.dtype).max)
 
-    def windows(self, tokens: Ints) -> Floats:
-        """Photo around tokens, ``[M, e, 3, e]`` in its own numbers, 0 to ``full``.
-
-        What they hold beyond the square's border means nothing.
-        """
-        found = self._cut(self.photo, tokens)
-        count, side = found.shape[:2]
-        pixels = np.empty((count * side, 3, side), np.float32)
-        for channel, plane in enumerate(cv2.split(found.reshape(count * side, side, 3))):
-            pixels[:, channel] = plane
-        return pixels.reshape(count, side, 3, side)
-
-    def hole_windows(self, tokens: Ints) -> Bools:
-        """Hole around tokens, ``[M, e, 1, e]``; beyond the square it means nothing."""
-        return self._cut(self.hole[:, :, None], tokens).transpose(0, 1, 3, 2)
-
-    def _cut(self, plane: Pixels, tokens: Ints) -> Pixels:
-        """Windows of ``[H, W, C]`` around tokens, ``[M, e, e, C]``."""
-        side, channels = self.size + 2 * HALO, plane.shape[2]
-        found = np.empty((len(tokens), side, side * channels), plane.dtype)
-        flat = plane.reshape(len(plane), -1)
+    def patches(self, tokens: Ints) -> Floats:
+        """Photo at tokens, ``[M, p, 3, p]`` in its own numbers, 0 to ``full``."""
+        count, size = len(tokens), self.size
+        found = np.empty((count, size, size, 3), self.photo.dtype)
         tops, lefts = self._places(tokens)
-        tops, lefts = tops - HALO, lefts - HALO
-        whole = self._covers(tops, lefts, side)
+        whole = self._covers(tops, lefts)
         if whole.any():
-            views = np.lib.stride_tricks.sliding_window_view(flat, (side, side * channels))
-            found[whole] = views[tops[whole], lefts[whole] * channels]
-        found = found.reshape(-1, side, side, channels)
+            flat = self.photo.reshape(len(self.photo), -1)
+            views = np.lib.stride_tricks.sliding_window_view(flat, (size, size * 3))
+            found.reshape(count, size, -1)[whole] = views[tops[whole], lefts[whole] * 3]
         for place in np.flatnonzero(~whole).tolist():
-            row, column = tops[place] - self.top + HALO, lefts[place] - self.left + HALO
-            rows = self._framed_rows[row : row + side]
-            found[place] = _window(plane, rows, self._framed_columns[column : column + side])
-        return found
+            row, column = divmod(int(tokens[place]), GRID)
+            rows = self._rows[row * size : (row + 1) * size]
+            columns = self._columns[column * size : (column + 1) * size]
+            found[place] = _window(self.photo, rows, columns)
+        pixels = np.empty((count * size, 3, size), np.float32)
+        for channel, plane in enumerate(cv2.split(found.reshape(count * size, size, 3))):
+            pixels[:, channel] = plane
+        return pixels.reshape(count, size, 3, size)
 
     def paste(self, tokens: Ints, patches: Floats) -> None:
         """Write the hole's pixels of some tokens into the photo.
@@ -132,82 +114,64 @@ class Square:
         """Photo row and column at which the patches of tokens begin."""
         return tokens // GRID * self.size + self.top, tokens % GRID * self.size + self.left
 
-    def _covers(self, tops: Ints, lefts: Ints, side: int) -> Bools:
-        """Which windows lie in the photo."""
+    def _covers(self, tops: Ints, lefts: Ints) -> Bools:
+        """Which patches lie in the photo."""
         height, width = self.hole.shape
-        begins = (tops >= 0) & (lefts >= 0)
-        return np.asarray(begins & (tops + side <= height) & (lefts + side <= width), np.bool_)
+        ends = (tops + self.size <= height) & (lefts + self.size <= width)
+        return np.asarray((tops >= 0) & (lefts >= 0) & ends, np.bool_)
 
 
 def complete(patch: Runner, square: Square, filling: Filling) -> None:
     """Make the full-resolution patches that were chosen, and paste them.
 
     Args:
-        patch: takes ``sources`` ``[B·k, e, 3, e]``, ``low_targets`` ``[B, 14, 3, 14]`` and, if
-            k > 1, ``weights`` ``[B, k]``; gives ``patches`` ``[B, p, 3, p]``.
+        patch: takes ``sources`` ``[B·k, p, 3, p]``, ``low_sources`` ``[B·k, 12, 3, 12]``,
+            ``low_targets`` ``[B, 12, 3, 12]`` and, if k > 1, ``weights`` ``[B, k]``; gives
+            ``patches`` ``[B, p, 3, p]``.
     """
     tokens = np.flatnonzero(filling.hole)
-    sources = Sources(square, filling)
+    low = LowWindows(filling.low * np.float32(square.full))
     for start in range(0, len(tokens), BATCH):
         some = tokens[start : start + BATCH]
-        square.paste(some, _patches(patch, sources, filling, some))
+        square.paste(some, _patches(patch, square, low, filling, some))
 
 
-class Sources:
-    """What patches are made of: the photo, its hole filled with x̂_LR enlarged, patch by patch.
+class LowWindows:
+    """x̂_LR around tokens, its border repeated.
 
-    All in the photo's own numbers: the patch program is linear, so its scale is that of its inputs.
+    Args:
+        low: ``[512, 3, 512]``, in the photo's own numbers: the patch program is linear, so its
+            scale is that of its inputs.
     """
 
-    def __init__(self, square: Square, filling: Filling) -> None:
-        self._square = square
-        low = filling.low * np.float32(square.full)
-        self._low = np.pad(low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
-        grid = filling.hole.reshape(GRID, GRID).astype(np.uint8)
-        self._beside_hole = cv2.dilate(grid, np.ones((3, 3), np.uint8)).reshape(-1) > 0
-        # Enlarging is linear: the identity, enlarged, is its matrix ``[e, 14]``.
-        identity, scale = np.eye(_WINDOW, dtype=np.float32), square.scale
-        tall = cv2.resize(identity, (_WINDOW, _WINDOW * scale), interpolation=cv2.INTER_CUBIC)
-        self._enlarging: Floats = np.asarray(
-            tall[LOW_HALO * scale - HALO : HALO - LOW_HALO * scale], np.float32
+    def __init__(self, low: Floats) -> None:
+        framed = np.pad(low, ((LOW_HALO,) * 2, (0, 0), (LOW_HALO,) * 2), mode="edge")
+        self._views: Floats = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
+            framed, (_WINDOW, _WINDOW), axis=(0, 2)
         )
 
     def around(self, tokens: Ints) -> Floats:
-        """Windows around tokens, reflected at the square's border: ``[M, e, 3, e]``."""
-        windows = self._square.windows(tokens)
-        if (places := np.flatnonzero(self._beside_hole[tokens])).size:
-            holes = self._square.hole_windows(tokens[places])
-            windows[places] = np.where(holes, self._enlarged(tokens[places]), windows[places])
-        rows, columns = tokens // GRID, tokens % GRID
-        windows[rows == 0, :HALO] = windows[rows == 0, _AFTER_FIRST]
-        windows[rows == GRID - 1, -HALO:] = windows[rows == GRID - 1, _BEFORE_LAST]
-        windows[columns == 0, ..., :HALO] = windows[columns == 0, ..., _AFTER_FIRST]
-        windows[columns == GRID - 1, ..., -HALO:] = windows[columns == GRID - 1, ..., _BEFORE_LAST]
-        return windows
-
-    def low(self, tokens: Ints) -> Floats:
-        """Windows of x̂_LR around tokens: ``[M, 14, 3, 14]``."""
-        views: Floats = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
-            self._low, (_WINDOW, _WINDOW), axis=(0, 2)
-        )
-        found = views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
+        """``[M, 12, 3, 12]``."""
+        found = self._views[tokens // GRID * PATCH, :, tokens % GRID * PATCH]
         return np.ascontiguousarray(found.transpose(0, 2, 1, 3))
 
-    def _enlarged(self, tokens: Ints) -> Floats:
-        """x̂_LR around tokens at full resolution, ``[M, e, 3, e]``."""
-        low = self.low(tokens).reshape(-1, _WINDOW, 3 * _WINDOW)
-        tall = np.matmul(self._enlarging, low).reshape(-1, len(self._enlarging), 3, _WINDOW)
-        enlarged: Floats = np.matmul(tall, self._enlarging.T)
-        return enlarged
 
-
-def _patches(patch: Runner, sources: Sources, filling: Filling, tokens: Ints) -> Floats:
+def _patches(
+    patch: Runner, square: Square, low: LowWindows, filling: Filling, tokens: Ints
+) -> Floats:
     """Full-resolution patches of some tokens, ``[M, p, 3, p]``; at most a batch."""
     listed = np.resize(tokens, BATCH)  # spare places repeat the tokens
+    chosen = filling.indices[listed].astype(np.intp).reshape(-1)
     inputs: dict[str, Array] = {
-        "sources": sources.around(filling.indices[listed].astype(np.intp).reshape(-1)),
-        "low_targets": sources.low(listed),
+        "sources": square.patches(chosen),
+        "low_sources": low.around(chosen),
+        "low_targets": low.around(listed),
     }
+    # Of fewer known patches than k, hole tokens are the last: they weigh nothing, whatever the
+    # photo holds there.
+    inside = filling.hole[chosen]
+    inputs["sources"][inside] = 0
+    inputs["low_sources"][inside] = 0
     if filling.indices.shape[1] > 1:
         inputs["weights"] = softmax(filling.scores[listed])
     made: Floats = np.asarray(patch(**inputs)["patches"], np.float32)

@@ -120,7 +120,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "part": (_INT, (_ADDRESS, _INT, _INT, _INT, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT)),
     "compose": (_INT, (_ADDRESS, _INT, _ADDRESS)),
     "keep": (_INT, (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _INT, _CHOICE)),
-    "fill_scratch": (_SIZE, (_INT, _INT)),
+    "fill_scratch": (_SIZE, (_INT,)),
     "fill": (_INT, (_SQUARE, _CHOICE, _ADDRESS, _INT, _INT, _INT, _ADDRESS, _SIZE)),
 }
 _DEPTHS = {np.dtype(np.uint8): 0, np.dtype(np.uint16): 1, np.dtype(np.float32): 2}
@@ -193,7 +193,7 @@ class Square:
         def part(start: int, end: int, scratch: Flags) -> int:
             return _call("fill", self._struct, struct, tokens, len(tokens), start, end, scratch)
 
-        room = _scratch_bytes("fill", self.scale, choice.k)
+        room = _scratch_bytes("fill", self.scale)
         _raise_for(_shared(part, len(tokens), _TOKENS_AT_ONCE, room, threads))
 
 

@@ -22,9 +22,8 @@ enum {
   GRID = RETHINED_GRID,
   TOKENS = RETHINED_TOKENS,
   PATCH = RETHINED_PATCH,
-  /* Pixels around a source that the blur reads; low ones around a patch that enlarging reads. */
-  HALO = 3,
-  LOW_HALO = 3,
+  /* Low pixels around a patch that enlarging reads. */
+  LOW_HALO = 2,
   WINDOW = PATCH + 2 * LOW_HALO,
   TAPS = 5,
   /* The neighbours of a token lie at most this far from it in the list of all. */
@@ -33,12 +32,8 @@ enum {
   STRETCH = 1024,
   MOST_CHANNELS = 4,
   MOST_PIXEL_BYTES = 16,
-  ALIGNMENT = 64,
-  RING = 8
+  ALIGNMENT = 64
 };
-
-/* The blur: Gaussian, sigma 2.01, seven taps; from the outermost to the middle one. */
-static const float BLUR[4] = {0.0707100140f, 0.1312867377f, 0.1903114056f, 0.2153836853f};
 
 typedef struct span {
   const void *start;
@@ -532,49 +527,45 @@ rethined_status rethined_keep(const float *made, const int32_t *indices, const f
 /* What is the same for all patches of a call. Rows are interleaved, one float a channel, so that
  * every loop along one is contiguous: the neighbour of a number lies `channels` further on. */
 typedef struct plan {
-  int scale, channels, size, side; /* p and e = p + 6, in pixels */
-  size_t row;                      /* floats from one row of a window to the next */
+  int scale, channels, size; /* p, in pixels */
+  size_t row;                /* floats from one row of a patch to the next */
   float full;
   int swap;
   float taps[RETHINED_MAX_SCALE][TAPS]; /* bicubic weights of each phase */
-  float *across;   /* [TAPS][row]: those of each column of a window */
-  float *repeated; /* [side of 14 low pixels at full resolution, and a pixel beside it] */
-  float *target;   /* [14][row]: the low image around the patch, enlarged across */
-  float *sources;  /* [k][14][row]: and around its sources */
-  float *ring;     /* [RING][row]: rows of the mixed sources */
-  float *filling, *decoded, *blurred, *made; /* a row each */
-  unsigned char *pixels;                     /* a row of the photo, and of its hole */
-  uint8_t *flags;
+  float *across;   /* [TAPS][row]: those of each column of a patch */
+  float *repeated; /* a row of 12 low pixels, each as often as it is wide */
+  float *low;      /* [12][row]: the low image around the patch, less that around its sources */
+  float *decoded, *made;  /* a row each */
+  unsigned char *pixels;  /* a row of the photo */
 } plan;
 
 /* One source patch. */
 typedef struct source {
   int32_t token;
-  int32_t first, end; /* columns of its window that lie in the square */
-  int32_t column;     /* photo column of the window's first */
-  int inside;         /* first ... end lie in the photo */
-  int beside_hole;
-  float weight;
-  const float *enlarged; /* [14][row] */
+  int32_t column; /* photo column of its first */
+  int inside;     /* its columns lie in the photo */
+  float weight;   /* 0 where it lies in the hole */
 } source;
 
-static size_t row_floats(int scale, int channels) {
-  size_t floats = (size_t)((PATCH * scale + 2 * HALO) * channels), step = ALIGNMENT / sizeof(float);
+static size_t in_lines(size_t floats) {
+  const size_t step = ALIGNMENT / sizeof(float);
   return (floats + step - 1) / step * step;
+}
+
+static size_t row_floats(int scale, int channels) {
+  return in_lines((size_t)(PATCH * scale * channels));
 }
 
 static size_t repeated_floats(int scale, int channels) {
-  size_t floats = (size_t)((WINDOW * scale + 2) * channels) + 4, step = ALIGNMENT / sizeof(float);
-  return (floats + step - 1) / step * step;
+  return in_lines((size_t)(WINDOW * scale * channels) + 4);
 }
 
-static size_t fill_floats(int scale, int channels, int32_t k) {
-  size_t rows = TAPS + WINDOW + WINDOW * (size_t)k + RING + 6;
-  return rows * row_floats(scale, channels) + repeated_floats(scale, channels);
+static size_t fill_floats(int scale, int channels) {
+  return (TAPS + WINDOW + 3) * row_floats(scale, channels) + repeated_floats(scale, channels);
 }
 
-static size_t fill_bytes(int scale, int channels, int32_t k) {
-  return fill_floats(scale, channels, k) * sizeof(float) + ALIGNMENT;
+static size_t fill_bytes(int scale, int channels) {
+  return fill_floats(scale, channels) * sizeof(float) + ALIGNMENT;
 }
 
 static float cubic(float distance) {
@@ -583,26 +574,20 @@ static float cubic(float distance) {
   return d < 2.f ? ((d - 5.f) * d + 8.f) * d * a - 4.f * a : 0.f;
 }
 
-static void make_plan(plan *all, const rethined_square *square, int32_t k, char *scratch) {
+static void make_plan(plan *all, const rethined_square *square, char *scratch) {
   all->scale = square->scale;
   all->channels = channels_of(square);
   all->size = PATCH * all->scale;
-  all->side = all->size + 2 * HALO;
   all->row = row_floats(all->scale, all->channels);
   all->full = white(square);
   all->swap = square->order == RETHINED_BGR || square->order == RETHINED_BGRA;
   float *next = (float *)(void *)scratch;
-  memset(next, 0, fill_floats(all->scale, all->channels, k) * sizeof *next);
+  memset(next, 0, fill_floats(all->scale, all->channels) * sizeof *next);
   all->across = next, next += TAPS * all->row;
-  all->target = next, next += WINDOW * all->row;
-  all->sources = next, next += WINDOW * (size_t)k * all->row;
-  all->ring = next, next += RING * all->row;
-  all->filling = next, next += all->row;
+  all->low = next, next += WINDOW * all->row;
   all->decoded = next, next += all->row;
-  all->blurred = next, next += all->row;
   all->made = next, next += all->row;
   all->pixels = (unsigned char *)next, next += all->row;
-  all->flags = (uint8_t *)next, next += all->row;
   all->repeated = next;
   for (int phase = 0; phase < all->scale; phase++) {
     float position = ((float)phase + 0.5f) / (float)all->scale - 0.5f;
@@ -610,10 +595,10 @@ static void make_plan(plan *all, const rethined_square *square, int32_t k, char 
       all->taps[phase][tap] = cubic((float)(tap - TAPS / 2) - position);
   }
   for (int tap = 0; tap < TAPS; tap++)
-    for (int column = 0; column < all->side; column++)
+    for (int column = 0; column < all->size; column++)
       for (int channel = 0; channel < all->channels; channel++)
         all->across[(size_t)tap * all->row + (size_t)(column * all->channels + channel)] =
-            all->taps[(column - HALO + LOW_HALO * all->scale) % all->scale][tap];
+            all->taps[column % all->scale][tap];
 }
 
 static int32_t clamped(int32_t index) {
@@ -629,43 +614,54 @@ KERNEL void five_taps(const float *restrict weights, size_t row, const float *re
                 weights[4 * row + place] * from[4 * step + place];
 }
 
-/* The low image around a token, in the photo's numbers, enlarged along its rows: [14][row]. */
-KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, float *to) {
-  const int channels = all->channels, scale = all->scale;
-  const int32_t top = token / GRID * PATCH - LOW_HALO, left = token % GRID * PATCH - LOW_HALO;
-  const size_t count = (size_t)(all->side * channels), row = all->row;
-  const size_t step = (size_t)(scale * channels);
-  for (int down = 0; down < WINDOW; down++) {
-    /* Each low pixel as often as it is wide; a pixel's width is free before the first. */
-    float *repeated = all->repeated + channels;
+/* A row of the low image around a patch, less those around its sources, in the photo's numbers. */
+KERNEL void low_row(const float *low, int32_t token, const source *sources,
+                    int32_t k, int down, float pixels[WINDOW][3]) {
+  const float *row = low + clamped(token / GRID * PATCH - LOW_HALO + down) * SIDE * 3;
+  for (int column = 0; column < WINDOW; column++) {
+    const float *pixel = row + clamped(token % GRID * PATCH - LOW_HALO + column) * 3;
+    for (int channel = 0; channel < 3; channel++) pixels[column][channel] = pixel[channel];
+  }
+  for (int32_t rank = 0; rank < k; rank++) {
+    const int32_t at = sources[rank].token;
+    const float weight = sources[rank].weight;
+    if (weight == 0.f) continue;
+    row = low + clamped(at / GRID * PATCH - LOW_HALO + down) * SIDE * 3;
     for (int column = 0; column < WINDOW; column++) {
-      const float *pixel = low + (clamped(top + down) * SIDE + clamped(left + column)) * 3;
-      float four[4] = {pixel[all->swap ? 2 : 0] * all->full, pixel[1] * all->full,
-                       pixel[all->swap ? 0 : 2] * all->full, 0.f};
+      const float *pixel = row + clamped(at % GRID * PATCH - LOW_HALO + column) * 3;
+      for (int channel = 0; channel < 3; channel++)
+        pixels[column][channel] -= weight * pixel[channel];
+    }
+  }
+}
+
+/* Those rows, enlarged across: [12][row]. */
+KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, const source *sources,
+                           int32_t k) {
+  const int channels = all->channels, scale = all->scale;
+  for (int down = 0; down < WINDOW; down++) {
+    float pixels[WINDOW][3];
+    low_row(low, token, sources, k, down, pixels);
+    float *repeated = all->repeated;
+    for (int column = 0; column < WINDOW; column++) {
+      float four[4] = {pixels[column][all->swap ? 2 : 0] * all->full, pixels[column][1] * all->full,
+                       pixels[column][all->swap ? 0 : 2] * all->full, 0.f};
       /* Four numbers also where three are meant: the next pixel covers the fourth. */
       for (int time = 0; time < scale; time++, repeated += channels)
         memcpy(repeated, four, sizeof four);
     }
-    /* Window column 0 is pixel -3 of the patch, and its low pixel's first tap 2 before that. */
-    const float *from = all->repeated + channels + (scale - HALO) * channels;
-    five_taps(all->across, row, from, step, count, to + (size_t)down * row);
+    /* Column 0 of the patch is low pixel 2 of the window, whose first tap is low pixel 0. */
+    five_taps(all->across, all->row, all->repeated, (size_t)(scale * channels),
+              (size_t)(all->size * channels), all->low + (size_t)down * all->row);
   }
 }
 
-/* The four rows of [14][row] and their weights that make row `pixel` of a patch. */
-KERNEL const float *four_rows(const plan *all, const float *enlarged, int pixel, float weights[4]) {
-  int above = pixel + LOW_HALO * all->scale;
-  const float *taps = all->taps[above % all->scale];
+/* The four rows of [12][row] and their weights that make row `pixel` of a patch. */
+KERNEL const float *four_rows(const plan *all, int pixel, float weights[4]) {
+  const float *taps = all->taps[pixel % all->scale];
   int skipped = taps[0] == 0.f; /* of five taps at least one end has no weight */
   for (int tap = 0; tap < 4; tap++) weights[tap] = taps[tap + skipped];
-  return enlarged + (size_t)(above / all->scale - TAPS / 2 + skipped) * all->row;
-}
-
-KERNEL void enlarge_down(const float *restrict from, const float weights[4], size_t row,
-                         size_t count, float *restrict to) {
-  for (size_t place = 0; place < count; place++)
-    to[place] = weights[0] * from[place] + weights[1] * from[row + place] +
-                weights[2] * from[2 * row + place] + weights[3] * from[3 * row + place];
+  return all->low + (size_t)(pixel / all->scale + skipped) * all->row;
 }
 
 KERNEL void decode(const rethined_square *square, const unsigned char *pixels, size_t count,
@@ -697,94 +693,50 @@ KERNEL int32_t run_end(const uint8_t *flags, int32_t column, int32_t end) {
   return column;
 }
 
-/* A row of a window that reaches beyond the photo: known pixels and the hole, column by column. */
+/* A source's row that reaches beyond the photo, column by column. */
 static void look_up(const plan *all, const rethined_square *square, const source *from,
                     int32_t photo_row) {
   const size_t pixel_bytes = depth_bytes(square) * (size_t)all->channels;
   const unsigned char *pixels = pixel_row(square, photo_row);
-  const uint8_t *hole = hole_row(square, photo_row);
-  for (int32_t column = from->first; column < from->end; column++) {
+  for (int32_t column = 0; column < all->size; column++) {
     const size_t place = (size_t)reflected(from->column + column, square->width);
-    all->flags[column] = hole[place];
-    if (from->beside_hole && hole[place]) continue;
     memcpy(all->pixels + (size_t)column * pixel_bytes, pixels + place * pixel_bytes, pixel_bytes);
   }
 }
 
-/* Row `line` of a source's window, -3 ... p + 2, in floats; known pixels only are read. */
+/* Row `line` of a source, in floats. */
 KERNEL void source_row(const plan *all, const rethined_square *square, const source *from, int line,
                        float *to) {
-  const int channels = all->channels, size = all->size;
-  const int32_t token_row = from->token / GRID;
-  if (token_row == 0 && line < 0) line = -line;
-  if (token_row == GRID - 1 && line >= size) line = 2 * (size - 1) - line;
-  const int32_t photo_row = reflected(square->top + token_row * size + line, square->height);
-  const size_t pixel_bytes = depth_bytes(square) * (size_t)channels;
-  const int32_t first = from->first, end = from->end;
-  const unsigned char *pixels;
-  const uint8_t *flags;
+  const int32_t row = square->top + from->token / GRID * all->size + line;
+  const int32_t photo_row = reflected(row, square->height);
+  const size_t pixel_bytes = depth_bytes(square) * (size_t)all->channels;
+  const unsigned char *pixels = all->pixels;
   if (from->inside) {
     pixels = pixel_row(square, photo_row) + (ptrdiff_t)from->column * (ptrdiff_t)pixel_bytes;
-    flags = hole_row(square, photo_row) + from->column;
   } else {
     look_up(all, square, from, photo_row);
-    pixels = all->pixels;
-    flags = all->flags;
   }
-  const int mixed = from->beside_hole && any_set(flags + first, (size_t)(end - first));
-  if (mixed) {
-    float weights[4];
-    const float *rows = four_rows(all, from->enlarged, line, weights);
-    enlarge_down(rows, weights, all->row, (size_t)(all->side * channels), all->filling);
-  }
-  for (int32_t column = first, next; column < end; column = next) {
-    next = mixed ? run_end(flags, column, end) : end;
-    const size_t count = (size_t)((next - column) * channels);
-    float *run = to + column * channels;
-    if (mixed && flags[column]) {
-      memcpy(run, all->filling + column * channels, count * sizeof *run);
-    } else {
-      decode(square, pixels + (ptrdiff_t)column * (ptrdiff_t)pixel_bytes, count, run);
-    }
-  }
-  for (int beyond = 1; beyond <= HALO; beyond++) {
-    size_t bytes = (size_t)channels * sizeof *to;
-    if (first > 0) {
-      memcpy(to + (HALO - beyond) * channels, to + (HALO + beyond) * channels, bytes);
-    }
-    if (end < all->side) {
-      int last = HALO + size - 1;
-      memcpy(to + (last + beyond) * channels, to + (last - beyond) * channels, bytes);
-    }
-  }
+  decode(square, pixels, (size_t)(all->size * all->channels), to);
 }
 
-KERNEL void mix(const float *restrict from, float weight, size_t count, int first,
-                float *restrict to) {
-  if (first) memset(to, 0, count * sizeof *to);
+KERNEL void mix(const float *restrict from, float weight, size_t count, float *restrict to) {
   for (size_t place = 0; place < count; place++) to[place] += weight * from[place];
 }
 
-/* Row `line` of the windows of all sources, mixed. */
+/* Row `line` of all sources, mixed. */
 KERNEL void mixed_row(const plan *all, const rethined_square *square, const source *sources,
                       int32_t k, int line, float *to) {
-  float *row = k == 1 ? to : all->decoded;
-  for (int32_t rank = 0; rank < k; rank++) {
-    source_row(all, square, sources + rank, line, row);
-    if (k == 1) return;
-    mix(row, sources[rank].weight, (size_t)(all->side * all->channels), rank == 0, to);
+  if (k == 1 && sources->weight == 1.f) {
+    source_row(all, square, sources, line, to);
+    return;
   }
-}
-
-static int beside_hole(const uint8_t *flags, int32_t token) {
-  int32_t row = token / GRID, column = token % GRID;
-  for (int32_t down = row - 1; down <= row + 1; down++)
-    for (int32_t across = column - 1; across <= column + 1; across++)
-      if (down >= 0 && down < GRID && across >= 0 && across < GRID &&
-          flags[down * GRID + across]) {
-        return 1;
-      }
-  return 0;
+  const size_t count = (size_t)(all->size * all->channels);
+  memset(to, 0, count * sizeof *to);
+  for (int32_t rank = 0; rank < k; rank++) {
+    if (sources[rank].weight == 0.f) continue;
+    source_row(all, square, sources + rank, line, all->decoded);
+    mix(all->decoded, sources[rank].weight, count, to);
+  }
 }
 
 static void weigh(const float *scores, int32_t k, source *sources) {
@@ -794,53 +746,29 @@ static void weigh(const float *scores, int32_t k, source *sources) {
   for (int32_t rank = 0; rank < k; rank++) sources[rank].weight /= sum;
 }
 
-KERNEL void open_source(const plan *all, const rethined_square *square,
-                        const rethined_choice *choice, float *enlarged, source *from) {
-  const int32_t column = from->token % GRID;
-  from->first = column == 0 ? HALO : 0;
-  from->end = all->side - (column == GRID - 1 ? HALO : 0);
-  from->column = square->left + column * all->size - HALO;
-  from->inside = from->column + from->first >= 0 && from->column + from->end <= square->width;
-  from->beside_hole = beside_hole(choice->flags, from->token);
-  from->enlarged = enlarged;
-  if (from->beside_hole) enlarge_across(all, choice->low, from->token, enlarged);
-}
-
-KERNEL void blur_down(const float *restrict a, const float *restrict b, const float *restrict c,
-                      const float *restrict d, const float *restrict e, const float *restrict f,
-                      const float *restrict g, size_t count, float *restrict to) {
-  for (size_t place = 0; place < count; place++)
-    to[place] = BLUR[0] * (a[place] + g[place]) + BLUR[1] * (b[place] + f[place]) +
-                BLUR[2] * (c[place] + e[place]) + BLUR[3] * d[place];
-}
-
-/* The low image enlarged, plus pixels less their blur across. */
-KERNEL void finish(const float *restrict low, const float weights[4], size_t row,
-                   const float *restrict pixels, const float *restrict blurred, size_t channels,
-                   size_t count, float *restrict to) {
-  for (size_t place = 0; place < count; place++) {
-    float base = weights[0] * low[place] + weights[1] * low[row + place] +
-                 weights[2] * low[2 * row + place] + weights[3] * low[3 * row + place];
-    float blur = BLUR[0] * (blurred[place] + blurred[place + 6 * channels]) +
-                 BLUR[1] * (blurred[place + channels] + blurred[place + 5 * channels]) +
-                 BLUR[2] * (blurred[place + 2 * channels] + blurred[place + 4 * channels]) +
-                 BLUR[3] * blurred[place + 3 * channels];
-    to[place] = base + (pixels[place] - blur);
+/* The sources of a token. Of fewer known patches than k, hole tokens are the last, and weigh nothing
+ * already; one that is asked for all the same is not read. */
+static void open_sources(const plan *all, const rethined_square *square,
+                         const rethined_choice *choice, int32_t token, source *sources) {
+  const int32_t k = choice->k;
+  const size_t from = (size_t)token * (size_t)k;
+  sources[0].weight = 1.f;
+  if (k > 1) weigh(choice->scores + from, k, sources);
+  for (int32_t rank = 0; rank < k; rank++) {
+    source *one = sources + rank;
+    one->token = choice->indices[from + (size_t)rank];
+    one->column = square->left + one->token % GRID * all->size;
+    one->inside = one->column >= 0 && one->column <= square->width - all->size;
+    if (choice->flags[one->token]) one->weight = 0.f;
   }
 }
 
-/* A row of a patch from seven rows of the mixed sources: enlarged, plus the sources' detail. */
-KERNEL void patch_row(const plan *all, int line) {
-  const size_t channels = (size_t)all->channels, beside = HALO * channels;
-  const float *at[2 * HALO + 1];
-  for (int down = 0; down <= 2 * HALO; down++)
-    at[down] = all->ring + (size_t)((line + down) % RING) * all->row;
-  blur_down(at[0], at[1], at[2], at[3], at[4], at[5], at[6], (size_t)all->side * channels,
-            all->blurred);
-  float weights[4];
-  const float *low = four_rows(all, all->target, line, weights);
-  finish(low + beside, weights, all->row, at[HALO] + beside, all->blurred, channels,
-         (size_t)all->size * channels, all->made);
+/* Adds the low image, enlarged, to a row of the mixed sources. */
+KERNEL void finish(const float *restrict low, const float weights[4], size_t row, size_t count,
+                   float *restrict to) {
+  for (size_t place = 0; place < count; place++)
+    to[place] += weights[0] * low[place] + weights[1] * low[row + place] +
+                 weights[2] * low[2 * row + place] + weights[3] * low[3 * row + place];
 }
 
 /* The part of a token that lies in the photo. */
@@ -922,23 +850,17 @@ KERNEL void fill_token(const plan *all, const rethined_square *square,
     }
     return;
   }
-  const int32_t k = choice->k;
   source sources[RETHINED_MAX_K];
-  for (int32_t rank = 0; rank < k; rank++) {
-    sources[rank].token = choice->indices[(size_t)token * (size_t)k + (size_t)rank];
-    float *enlarged = all->sources + WINDOW * (size_t)rank * all->row;
-    open_source(all, square, choice, enlarged, sources + rank);
-  }
-  if (k > 1) weigh(choice->scores + (size_t)token * (size_t)k, k, sources);
-  enlarge_across(all, choice->low, token, all->target);
-  /* Row r of a window lies in the ring's place (r + 3) % RING: row 0 of the patch needs 0 ... 6. */
-  for (int line = part.top - HALO; line < part.bottom + HALO; line++) {
-    mixed_row(all, square, sources, k, line, all->ring + (size_t)((line + HALO) % RING) * all->row);
+  open_sources(all, square, choice, token, sources);
+  enlarge_across(all, choice->low, token, sources, choice->k);
+  for (int line = part.top; line < part.bottom; line++) {
     expect_row(all, square, choice, following, line);
-    int ready = line - HALO;
-    if (ready < part.top || !row_in_hole(square, &part, ready)) continue;
-    patch_row(all, ready);
-    paste_row(all, square, &part, ready);
+    if (!row_in_hole(square, &part, line)) continue;
+    mixed_row(all, square, sources, choice->k, line, all->made);
+    float weights[4];
+    const float *low = four_rows(all, line, weights);
+    finish(low, weights, all->row, (size_t)(all->size * all->channels), all->made);
+    paste_row(all, square, &part, line);
   }
 }
 
@@ -1012,9 +934,9 @@ rethined_status rethined_shrink(const rethined_square *square, int32_t first, in
   return shrink_plain(square, first, end, layout, image, mask, aligned(scratch));
 }
 
-size_t rethined_fill_scratch(int32_t scale, int32_t k) {
-  if (scale < 1 || scale > RETHINED_MAX_SCALE || k < 1 || k > RETHINED_MAX_K) return 0;
-  return fill_bytes(scale, MOST_CHANNELS, k);
+size_t rethined_fill_scratch(int32_t scale) {
+  if (scale < 1 || scale > RETHINED_MAX_SCALE) return 0;
+  return fill_bytes(scale, MOST_CHANNELS);
 }
 
 rethined_status rethined_fill(const rethined_square *square, const rethined_choice *choice,
@@ -1026,7 +948,7 @@ rethined_status rethined_fill(const rethined_square *square, const rethined_choi
   if (!tokens || !scratch) return RETHINED_NULL;
   if (count < 0 || count > TOKENS || first < 0 || end < first || end > count) return RETHINED_SIZE;
   const int32_t k = choice->k;
-  const size_t needed = fill_bytes(square->scale, channels_of(square), k);
+  const size_t needed = fill_bytes(square->scale, channels_of(square));
   const size_t named = (size_t)TOKENS * (size_t)k;
   if (scratch_bytes < needed) return RETHINED_SCRATCH;
   span spans[] = {pixels_span(square),
@@ -1046,7 +968,7 @@ rethined_status rethined_fill(const rethined_square *square, const rethined_choi
     if (status != RETHINED_OK) return status;
   }
   plan all;
-  make_plan(&all, square, k, aligned(scratch));
+  make_plan(&all, square, aligned(scratch));
 #ifdef HAS_AVX2
   if (has_avx2()) {
     fill_avx2(&all, square, choice, tokens + first, end - first);

@@ -191,8 +191,8 @@ rethined_status rethined_keep(const float *made, const int32_t *indices, const f
                               const int32_t *listed, const uint8_t *kept, int32_t budget,
                               const rethined_choice *choice);
 
-/* Bytes of scratch memory that a call of rethined_fill needs at most; 0: a wrong scale or k. */
-size_t rethined_fill_scratch(int32_t scale, int32_t k);
+/* Bytes of scratch memory that a call of rethined_fill needs at most; 0: a wrong scale. */
+size_t rethined_fill_scratch(int32_t scale);
 
 /* Fills the hole's pixels of tokens first ... end - 1 of a list, and writes no other byte of the
  * photo.
@@ -201,9 +201,9 @@ size_t rethined_fill_scratch(int32_t scale, int32_t k);
  *   calls that share a list either each is refused or none.
  * choice: is only read. Where flags do not belong to this hole, pixels of the hole may be copied.
  *
- * A patch is the low image enlarged (bicubic, a = -3/4), plus the mean of its k source patches'
- * details (pixels less their Gaussian blur), weighted with the softmax of their scores. Inside
- * the hole a source shows the low image enlarged. At scale 1 a patch is that of the low image.
+ * A patch is the low image enlarged (bicubic, a = -3/4), plus the mean of what its k source patches
+ * hold beyond it (pixels less the low image enlarged there), weighted with the softmax of their
+ * scores; a source in the hole adds nothing. At scale 1 a patch is that of the low image.
  * Whole numbers are rounded half to even and clipped; floats are stored as they come.
  *
  * Errors: those of a square; RETHINED_SIZE (count not in 0 ... 4096, k, or not 0 <= first <= end

@@ -133,7 +133,7 @@ int main(int count, char **given) {
                             read_file("scores.raw", 4 * listed), k};
   rethined_square square = {filled, hole, (ptrdiff_t)row, side, side, side,
                             RETHINED_RGB, depth, scale, 0, 0};
-  size_t room = rethined_shrink_scratch(), other = rethined_fill_scratch(scale, k);
+  size_t room = rethined_shrink_scratch(), other = rethined_fill_scratch(scale);
   if (other > room) room = other;
   char *scratch = memory(room * (size_t)threads);
   job shrinking = {.square = &square, .image = image, .mask = mask, .scratch = scratch,

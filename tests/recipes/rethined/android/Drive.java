@@ -23,7 +23,7 @@ public final class Drive {
     Square square = new Square(photo, 4 * side, hole, side, side, side, RGBA, U8, scale, 0, 0);
     Choice choice = new Choice(k);
     ByteBuffer image = floats(3 * 512 * 512), mask = floats(512 * 512), tokens = floats(4096);
-    ByteBuffer scratch = bytes(Math.max(shrinkScratch(), fillScratch(scale, k)));
+    ByteBuffer scratch = bytes(Math.max(shrinkScratch(), fillScratch(scale)));
 
     check(shrink(square, 0, 512, PIXELS, image, mask, scratch));
     int[] count = new int[1], next = new int[1];

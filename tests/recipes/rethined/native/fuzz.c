@@ -224,7 +224,7 @@ static void try_fill(const photo *given) {
     tokens[place] = number(0, TOKENS - 1) % (TOKENS / 4) + place * (TOKENS / 4);
   int32_t first = byte() > 250 ? number(0, count) : 0, end = byte() > 250 ? number(0, 5) : count;
   rethined_choice choice = {low, flags, indices, scores, k};
-  size_t bytes = rethined_fill_scratch(given->square.scale, k);
+  size_t bytes = rethined_fill_scratch(given->square.scale);
   if (byte() == 255) bytes = (size_t)byte();
   uint8_t *scratch = room(bytes), *before = room(given->bytes);
   scatter(scratch, bytes, (unsigned)byte());

@@ -107,7 +107,7 @@ public final class Rethined {
 
   public static native int shrinkScratch();
 
-  public static native int fillScratch(int scale, int k);
+  public static native int fillScratch(int scale);
 
   public static native String message(int status);
 

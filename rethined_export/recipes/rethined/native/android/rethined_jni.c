@@ -63,9 +63,9 @@ JNIEXPORT jint JNICALL NAMED(shrinkScratch)(JNIEnv *env, jclass type) {
   return (jint)rethined_shrink_scratch();
 }
 
-JNIEXPORT jint JNICALL NAMED(fillScratch)(JNIEnv *env, jclass type, jint scale, jint k) {
+JNIEXPORT jint JNICALL NAMED(fillScratch)(JNIEnv *env, jclass type, jint scale) {
   (void)env, (void)type;
-  return (jint)rethined_fill_scratch(scale, k);
+  return (jint)rethined_fill_scratch(scale);
 }
 
 JNIEXPORT jstring JNICALL NAMED(message)(JNIEnv *env, jclass type, jint status) {
