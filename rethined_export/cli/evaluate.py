@@ -59,6 +59,7 @@ def _command(arguments: Sequence[str] | None) -> int:
         from rethined_export.quality.pictures import Pictures
         from rethined_export.quality.report import plot, to_html, to_json, to_markdown
         from rethined_export.quality.scenes import STUDY_SIDES, PhotoSet, bundled
+        from rethined_export.quality.sheet import write_sheet
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"measuring quality needs {error.name}: pip install 'rethined-export[eval]'"
@@ -79,6 +80,7 @@ def _command(arguments: Sequence[str] | None) -> int:
     methods = [*classical(), *network(network_model), *(Artifact(p) for p in chosen.artifacts)]
     crops = chosen.output / "crops"
     reports = {kind: chosen.output / f"quality.{kind}" for kind in ("json", "md", "html", "png")}
+    reports["sheet"] = chosen.output / "best-median-worst.jpg"
     prepare(reports.values(), [chosen.output, crops])
     pictures = Pictures(crops)
     whole = Evaluation([], [])
@@ -107,6 +109,10 @@ def _command(arguments: Sequence[str] | None) -> int:
                 lambda: write_text(reports["html"], to_html(whole, facts, pictures, crops.name)),
             ),
             (reports["png"], lambda: plot(whole, reports["png"])),
+            (
+                None if pictures.failure else reports["sheet"],
+                lambda: write_sheet(whole.rows, pictures, reports["sheet"]),
+            ),
         )
     ]
     unwritten += [pictures.failure] if pictures.failure else []
@@ -180,7 +186,7 @@ def _options() -> argparse.ArgumentParser:
     add_mask_options(options)
     options.add_argument("--seed", type=int, default=0, metavar="N", help="of generated holes")
     options.add_argument("--output", type=Path, default=Path("build/quality"), metavar="DIR",
-        help="for quality.json, .md, .html, .png and crops/")  # fmt: skip
+        help="for quality.json, .md, .html, .png, best-median-worst.jpg and crops/")  # fmt: skip
     options.add_argument("--json", action="store_true", help="print the results as JSON")
     return options
 

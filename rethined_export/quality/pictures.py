@@ -9,18 +9,21 @@ from torch import Tensor
 
 from rethined_export.output import written
 from rethined_export.quality.scenes import Case
+from rethined_export.quality.st_lpips import hole_crop
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Side of a crop, in pixels: the photo's own, so that seams and texture can be seen.
-CROP = 256
+
+def case_name(photo: str, kind: str, side: int) -> str:
+    """Of a photo under a hole."""
+    return f"{photo} {kind} {side}"
 
 
 class Pictures:
-    """Crops by case and method, written as they come."""
+    """Crops by case and method, written as they come: those that perceptual figures are of."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         #: File names by method, in order, for every case by name.
         self.files: dict[str, dict[str, str]] = {}
@@ -34,32 +37,14 @@ class Pictures:
 
     def add(self, case: Case, method: str, image: Tensor) -> None:
         """What a method made of a case, ``[1, 3, S, S]`` in [0, 1]."""
-        side = image.shape[-1]
-        name = f"{case.photo} {case.kind} {side}"
+        name = case_name(case.photo, case.kind, image.shape[-1])
         files = self.files.setdefault(name, {})
         files[method] = f"{name.replace(' ', '-')}-{len(files)}.png"
-        top, left = _busiest(case.mask[0, 0].numpy())
-        crop = image[0, :, top : top + CROP, left : left + CROP].permute(1, 2, 0)
+        crop = image[hole_crop(case.mask)][0].permute(1, 2, 0)
         pixels = np.rint(crop.numpy() * 255).astype(np.uint8)
-        path = self._folder / files[method]
+        path = self.folder / files[method]
         try:
             with written(path) as file:
                 Image.fromarray(pixels).save(file, "PNG")
         except OSError as error:
             self.failure = f"cannot write {path}: {error.strerror or error}"
-
-
-def _busiest(mask: npt.NDArray[np.float32]) -> tuple[int, int]:
-    """Top and left of the crop, of a coarse grid of crops, that is nearest to half hole."""
-    last = len(mask) - CROP
-    places = [
-        (top, left)
-        for top in range(0, last + 1, CROP // 2)
-        for left in range(0, last + 1, CROP // 2)
-    ]
-    return min(
-        places,
-        key=lambda place: abs(
-            float(mask[place[0] : place[0] + CROP, place[1] : place[1] + CROP].mean()) - 0.5
-        ),
-    )

@@ -22,7 +22,7 @@ _PACKAGE = "stlpips_pytorch"
 _TRUNK = (("slice1.0", 2), ("slice2.5", 2), ("slice3.9", 1), ("slice4.11", 1), ("slice5.13", 1))
 #: Side of the crop that is compared, in pixels, and the share of hole that it should hold: one pair
 #: takes a thread most of a second.
-_CROP, _COVER = 256, 0.45
+CROP, _COVER = 256, 0.45
 #: Keeps a feature of nothing from dividing by zero.
 _LEAST = 1e-10
 
@@ -62,7 +62,7 @@ def distance(network: "ShiftTolerant", filled: Tensor, truth: Tensor, mask: Tens
 
 def hole_crop(mask: Tensor) -> tuple[slice, ...]:
     """The square of 256 px, on a grid of half its side, with nearest to 45 % of hole."""
-    side = min(_CROP, *mask.shape[2:])
+    side = min(CROP, *mask.shape[2:])
     cover = F.avg_pool2d(mask, side, stride=max(1, side // 2))[0, 0]
     # An empty crop has nothing to average over: it is taken only if all are.
     wrong = (cover - _COVER).abs() + (cover == 0)

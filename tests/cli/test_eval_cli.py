@@ -51,6 +51,12 @@ def test_a_whole_report(tmp_path: Path, onnx_512: Path, capsys: Capture) -> None
     crops = {path.name for path in (output / "crops").iterdir()}
     assert crops
     assert all(name in html for name in crops)
+    with Image.open(output / "best-median-worst.jpg") as sheet:
+        # One hole, which is the best: its name over hole, filled and truth.
+        hole, filled, truth = (
+            np.asarray(sheet)[18:274, place : place + 256].astype(int) for place in (0, 256, 512)
+        )
+    assert np.abs(hole - truth).mean() > 2 * np.abs(filled - truth).mean() > 0
     with Image.open(output / "quality.png") as plot:
         assert np.asarray(plot.convert("L")).std() > 5
 
