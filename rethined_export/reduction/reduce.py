@@ -22,7 +22,7 @@ from rethined_export.spec import ExportSpec, load_reference
 
 #: Photos of a search, of every cover, and how far beyond the gate it aims: those of the judge are
 #: others, and were up to 5 dB below, in int8 up to 4.
-_SEARCHED, _MARGINS_DB = 4, {"int8": 4.5, "mixed": 6.0}
+_SEARCHED, _MARGINS_DB = 4, {"int8": 4.2, "mixed": 6.0}
 
 
 @job
