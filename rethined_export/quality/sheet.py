@@ -31,7 +31,7 @@ def groups(rows: list[Row]) -> dict[str, list[Row]]:
     middle = min(max((len(rows) - count) // 2, count), last)
     return {
         "best": rows[:count],
-        "median": rows[middle : min(middle + count, last)],
+        "median": rows[middle:last][:count],
         "worst": rows[last:],
     }
 

@@ -614,34 +614,28 @@ KERNEL void five_taps(const float *restrict weights, size_t row, const float *re
                 weights[4 * row + place] * from[4 * step + place];
 }
 
-/* A row of the low image around a patch, less those around its sources, in the photo's numbers. */
-KERNEL void low_row(const float *low, int32_t token, const source *sources,
-                    int32_t k, int down, float pixels[WINDOW][3]) {
+/* Adds a row of the low image around a token, weighted, to 12 pixels. */
+KERNEL void add_low_row(const float *low, int32_t token, int down, float weight,
+                        float pixels[WINDOW][3]) {
   const float *row = low + clamped(token / GRID * PATCH - LOW_HALO + down) * SIDE * 3;
   for (int column = 0; column < WINDOW; column++) {
     const float *pixel = row + clamped(token % GRID * PATCH - LOW_HALO + column) * 3;
-    for (int channel = 0; channel < 3; channel++) pixels[column][channel] = pixel[channel];
-  }
-  for (int32_t rank = 0; rank < k; rank++) {
-    const int32_t at = sources[rank].token;
-    const float weight = sources[rank].weight;
-    if (weight == 0.f) continue;
-    row = low + clamped(at / GRID * PATCH - LOW_HALO + down) * SIDE * 3;
-    for (int column = 0; column < WINDOW; column++) {
-      const float *pixel = row + clamped(at % GRID * PATCH - LOW_HALO + column) * 3;
-      for (int channel = 0; channel < 3; channel++)
-        pixels[column][channel] -= weight * pixel[channel];
-    }
+    for (int channel = 0; channel < 3; channel++)
+      pixels[column][channel] += weight * pixel[channel];
   }
 }
 
-/* Those rows, enlarged across: [12][row]. */
+/* The low image around a patch, less that around its sources, in the photo's numbers and enlarged
+ * across: [12][row]. */
 KERNEL void enlarge_across(const plan *all, const float *low, int32_t token, const source *sources,
                            int32_t k) {
   const int channels = all->channels, scale = all->scale;
   for (int down = 0; down < WINDOW; down++) {
-    float pixels[WINDOW][3];
-    low_row(low, token, sources, k, down, pixels);
+    float pixels[WINDOW][3] = {{0.f}};
+    add_low_row(low, token, down, 1.f, pixels);
+    for (int32_t rank = 0; rank < k; rank++)
+      if (sources[rank].weight != 0.f)
+        add_low_row(low, sources[rank].token, down, -sources[rank].weight, pixels);
     float *repeated = all->repeated;
     for (int column = 0; column < WINDOW; column++) {
       float four[4] = {pixels[column][all->swap ? 2 : 0] * all->full, pixels[column][1] * all->full,
