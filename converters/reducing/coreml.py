@@ -30,8 +30,8 @@ from coremltools.models.utils import _apply_graph_pass
 
 #: Operators with weights.
 _LAYERS = ("conv", "conv_transpose", "linear", "matmul")
-#: Weights of fewer numbers gain nothing.
-_LEAST_WEIGHTS = 512
+#: Weights of so few numbers gain nothing.
+_FEW_WEIGHTS = 512
 #: Of k-means; levels move little after a few.
 _ROUNDS = 200
 #: What an index may have gone through as a float before it was cast: moves and plain arithmetic.
@@ -95,7 +95,7 @@ class _Reducer:
         return tuple(
             operation.name
             for operation in _operations(self._half)
-            if operation.op_type in _LAYERS and _weights(operation) >= _LEAST_WEIGHTS
+            if operation.op_type in _LAYERS and _weights(operation) > _FEW_WEIGHTS
         )
 
     def reduce(self, path: Path, how: Reduction) -> None:
@@ -114,16 +114,18 @@ class _Reducer:
         save(model, path)
 
     def _activations(self, how: Reduction) -> Any:
-        """Quantise and dequantise around each layer, with ranges measured beforehand."""
+        """Quantise and dequantise around each layer, with ranges measured beforehand.
+
+        Layers are named: by their kind, coremltools would also quantise around those whose weights
+        stay floats, such as fixed filters of the photo, and no search could keep them.
+        """
         if self._ranges is None:
             self._ranges = _measured(self._half, how)
+        wanted = dict.fromkeys((name for name in self.layers() if name not in how.kept), _AFFINE)
         passes = []
         for side in ("prefix", "suffix"):
             made = PASS_REGISTRY[f"compression::insert_{side}_quantize_dequantize_pair"]
-            config = cto.OptimizationConfig(
-                op_type_configs={"conv": _AFFINE, "linear": _AFFINE},
-                op_name_configs=_alone(how.kept),
-            )
+            config = cto.OptimizationConfig(op_name_configs=wanted)
             made.set_options(
                 [PassOption("config", config), PassOption("activation_stats", self._ranges)]
             )
@@ -138,9 +140,9 @@ class _Reducer:
         )
 
 
-_LINEAR = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_LEAST_WEIGHTS)
+_LINEAR = cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=_FEW_WEIGHTS)
 #: Of activations: behind a rectifier half of symmetric steps would never be taken.
-_AFFINE = cto.OpLinearQuantizerConfig(mode="linear", weight_threshold=_LEAST_WEIGHTS)
+_AFFINE = cto.OpLinearQuantizerConfig(mode="linear", weight_threshold=_FEW_WEIGHTS)
 
 
 def _int8(how: Reduction) -> Any:
@@ -151,7 +153,7 @@ def _int8(how: Reduction) -> Any:
 
 def _palette(bits: int, how: Reduction) -> Any:
     config = cto.OpPalettizerConfig(
-        mode="custom", lut_function=partial(nearest_levels, bits), weight_threshold=_LEAST_WEIGHTS
+        mode="custom", lut_function=partial(nearest_levels, bits), weight_threshold=_FEW_WEIGHTS
     )
     return cto.OptimizationConfig(
         op_type_configs=dict.fromkeys(_LAYERS, config), op_name_configs=_alone(how.untouched)

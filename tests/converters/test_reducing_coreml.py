@@ -34,8 +34,10 @@ def photos(count: int = 3) -> Iterator[Sample]:
 
 
 def build(image: Any, mask: Any) -> tuple[Any, Any]:
-    """Three convolutions set into the photo; indices go through a table of large floats."""
-    random, now, channels = np.random.default_rng(0), image, 3
+    """Three convolutions of a filtered photo set into it; indices go through large floats."""
+    box = np.full((3, 1, 3, 3), 1 / 9, np.float32)
+    now = mb.conv(x=image, weight=box, groups=3, pad_type="same", name="filtered")
+    random, channels = np.random.default_rng(0), 3
     for number, made in enumerate((WIDTH, WIDTH, 3)):
         weight = random.normal(0, (channels * 9) ** -0.5, (made, channels, 3, 3))
         bias = np.full(made, 0.1, np.float32)
@@ -126,6 +128,19 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     assert len(layers) == 3
     one.reduce(tmp_path / "m.mlpackage", Reduction("mixed", photos, kept=frozenset(layers)))
     assert target.count_operators(tmp_path / "m.mlpackage")["quantize"] == 0
+
+
+def test_a_filter_with_few_weights_is_left_alone(made: dict[str, Path]) -> None:
+    """It is no layer, so nothing could keep it in floats."""
+    found = []
+    for name in ("fp16", "int8"):
+        seen: dict[str, np.ndarray] = {}
+        MLProgram(made[name]).run(
+            next(photos()), lambda name, value, seen=seen: seen.update({name: value})
+        )
+        (filtered,) = (value for name, value in seen.items() if name.startswith("filtered"))
+        found.append(filtered)
+    np.testing.assert_array_equal(*found)
 
 
 def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
