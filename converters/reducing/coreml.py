@@ -18,6 +18,7 @@ from rethined_export.converters.apple import load as load_program
 from rethined_export.converters.coreml import save
 from rethined_export.converters.files import check_package
 from rethined_export.converters.mil import MLProgram
+from rethined_export.converters.reducing.coreml_constants import share_constants
 from rethined_export.converters.reducing.types import Reduction
 
 # isort: split
@@ -112,6 +113,7 @@ class _Reducer:
                 model = self._activations(how)
                 model = cto.linear_quantize_weights(model, _int8(how))
         save(model, path)
+        share_constants(path)
 
     def _activations(self, how: Reduction) -> Any:
         """Quantise and dequantise around each layer, with ranges measured beforehand.

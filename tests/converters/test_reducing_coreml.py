@@ -143,6 +143,17 @@ def test_a_filter_with_few_weights_is_left_alone(made: dict[str, Path]) -> None:
     np.testing.assert_array_equal(*found)
 
 
+def test_equal_small_constants_are_written_once(made: dict[str, Path]) -> None:
+    for name, path in made.items():
+        function = ct.utils.load_spec(str(path)).mlProgram.functions["main"]
+        held = [
+            operation.attributes["val"].SerializeToString(deterministic=True)
+            for operation in function.block_specializations[function.opset].operations
+            if operation.type == "const" and operation.attributes["val"].HasField("immediateValue")
+        ]
+        assert len(held) == len(set(held)), name
+
+
 def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
     one, path = reducer(exact), tmp_path / "int8.mlpackage"
     one.reduce(path, Reduction("int8", photos, kept=frozenset(one.layers())))
