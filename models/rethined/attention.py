@@ -5,47 +5,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rethined_export.models.rethined.config import (
-    GRID,
-    PATCH_SIZE,
-    TOKENS,
-    RethinedConfig,
-    Variant,
-)
+from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS, RethinedConfig, Variant
+from rethined_export.models.rethined.surroundings import CLOSENESS, surroundings
 
 #: Added to a score that must not win. Large enough to vanish after softmax, small enough for fp16.
-FORBIDDEN = -1e4
-
-#: Keys whole periods away are preferred: tokens, a power of two. What each wrong bit of the place
-#: within a period costs, and what being near gives at most, for rows and columns each. At a cost of
-#: 20 a token had a dozen keys to choose from, and copied crumbs of edges into smooth ground.
-_PERIOD, _WRONG_BIT, _NEAR = 16, 2.5, 8.0
-#: Numbers in the code of a row or column: one a bit, and a wave's two.
-POSITION = _PERIOD.bit_length() - 1 + 2
-
-
-def position_code() -> Tensor:
-    """Code of each row, or column, of the token grid, ``[64, 6]``.
-
-    The product of two codes is largest where the rows are whole periods apart, and among those
-    where they are near. So neighbouring queries, whose features are nearly the same, ask for
-    neighbouring keys, and a texture is copied in one piece; without it every token of a large hole
-    asks for the same key, and the hole is tiled with one patch.
-    """
-    # Also where a network is built for its shapes alone: on no device, torch imports its compiler.
-    row = torch.arange(GRID, device="cpu")
-    bits = [((row >> bit) & 1) * 2.0 - 1 for bit in range(_PERIOD.bit_length() - 1)]
-    angle = 2 * math.pi * row / (2 * GRID)  # half a turn from one end of the grid to the other
-    code = [bit * math.sqrt(_WRONG_BIT / 2) for bit in bits]
-    code += [wave * math.sqrt(_NEAR) for wave in (angle.cos(), angle.sin())]
-    # Sixteenths: their products and sums are exact in any order, and they are exact in fp16.
-    return torch.round(16 * torch.stack(code, dim=1)) / 16
+FORBIDDEN = -3e4
 
 
 class PatchAttention(nn.Module):
     """Projections of one attention head; the published variant also projects values and result."""
 
-    position: Tensor
+    closeness: Tensor
 
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
@@ -54,23 +24,24 @@ class PatchAttention(nn.Module):
         if config.variant == "published":
             self.w_vs = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
             self.fc = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
-        if config.position:
-            self.register_buffer("position", position_code()[:, : config.position])
+        if config.surroundings:
+            self.register_buffer("closeness", torch.tensor([CLOSENESS]))
 
     def scores(self, asking: Tensor, offering: Tensor) -> Tensor:
         """``QKᵀ/√d_k`` of tokens ``[Q, token_size]`` and ``[K, token_size]`` → ``[Q, K]``."""
         queries, keys = self.w_qs(asking), self.w_ks(offering)
         return queries @ keys.T / math.sqrt(queries.shape[1])
 
-    def places(self) -> Tensor:
-        """Codes of all tokens, ``[N, 2·position]``: their row's, then their column's.
+    def alike(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of what surrounds each token, as queries and as keys, ``[B, N, c]`` each.
 
-        The product of a query's and a key's is added to their score.
+        The product of two is added to their score; c is 0 where the network has none.
         """
-        if not hasattr(self, "position"):
-            return self.w_qs.weight.new_zeros(TOKENS, 0)
-        rows = self.position.repeat_interleave(GRID, 0)
-        return torch.cat([rows, self.position.repeat(GRID, 1)], dim=1)
+        if not hasattr(self, "closeness"):
+            none = composite.new_zeros(len(composite), TOKENS, 0)
+            return none, none
+        queries, keys = surroundings(composite, mask)
+        return self.closeness * queries, keys
 
 
 def mask_scores(scores: Tensor, hole: Tensor, variant: Variant) -> Tensor:

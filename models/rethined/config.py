@@ -72,8 +72,8 @@ class RethinedConfig:
         start: what the coarse model is given in the hole. ``zeros``, and it paints the image
             itself; or ``push-pull``, a smooth fill and the mask, and it predicts what to add.
         coherence: a coherence layer follows the token mixing.
-        position: numbers in the code of a token's row, and of its column, that queries and keys
-            carry beside their projections; 0: none, as in the paper.
+        surroundings: scores also compare what is known around a query with what surrounds a key;
+            not in the paper.
         deployed: the MobileOne blocks are re-parameterised to one convolution each.
         dialect: how a fork of the published code computes.
     """
@@ -90,7 +90,7 @@ class RethinedConfig:
     d_k: int
     start: Start = "zeros"
     coherence: bool = True
-    position: int = 0
+    surroundings: bool = False
     deployed: bool = False
     stage_branches: tuple[int, ...] = ()
     dialect: Dialect = AUTHORS

@@ -34,7 +34,7 @@ NETWORKS: tuple[Network, ...] = get_args(Network)
 
 M = TypeVar("M", bound=Inpainter)
 _HEAD = "generator.multihead_attention"
-_POSITION = f"{_HEAD}.position"
+_CLOSENESS = f"{_HEAD}.closeness"
 #: Entries that no forward pass reads, or that are copies of others.
 _IGNORED = re.compile(
     r"^generator\.(encoder_decoder\.|qk_mask$|mask_query$|positionalencoding$)"
@@ -230,7 +230,7 @@ def _derived_config(start: RethinedConfig, state: Mapping[str, Tensor]) -> Rethi
         d_k=len(queries),
         start="zeros" if channels == 3 else "push-pull",
         coherence=any(".final_conv." in key for key in state),
-        position=state[_POSITION].shape[1] if _POSITION in state else 0,
+        surroundings=_CLOSENESS in state,
         deployed=deployed,
     )
 

@@ -81,7 +81,7 @@ class Rethined(Inpainter):
         x_low, mask_low, hole = self.downsample(image, mask, scale)
         coarse, features = self.coarse_model(x_low, mask_low)
         composite = mask_low * coarse + (1 - mask_low) * x_low
-        scores = self.scores(composite, features, hole)
+        scores = self.scores(composite, mask_low, features, hole)
         limit = self.config.dialect.score_limit
         attention, used = attention_map(scores, hole, top_k, indices, limit)
         low = self.refine(composite, mask_low, hole, attention)
@@ -100,12 +100,14 @@ class Rethined(Inpainter):
         x_low = _SHRINK[self.config.dialect.shrink](y, scale) * (1 - m_low)
         return x_low, m_low, m_low[:, :, ::PATCH, ::PATCH].flatten()
 
-    def scores(self, composite: Tensor, features: list[Tensor], hole: Tensor) -> Tensor:
+    def scores(
+        self, composite: Tensor, mask_low: Tensor, features: list[Tensor], hole: Tensor
+    ) -> Tensor:
         """Biased attention scores ``[N, N]``."""
         tokens = self.tokens(composite, features)
         head = self.generator.multihead_attention
-        places = head.places()
-        scores = head.scores(tokens, tokens) + places @ places.T
+        asking, offering = head.alike(composite, mask_low)
+        scores = head.scores(tokens, tokens) + asking[0] @ offering[0].T
         scores = mask_scores(scores, hole, self.config.variant)
         if self.config.dialect.score_limit is None:
             return scores

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from rethined_export.models.rethined import LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import attention_map, mask_scores
+from rethined_export.models.rethined.config import TOKENS
 from rethined_export.models.rethined.filters import (
     BLUR_SIGMA,
     bicubic_downsample,
@@ -59,7 +60,7 @@ class Variation:
     Attributes:
         question: what is asked. answer: what this one does.
         keys: k, or None for dense attention.
-        places: whether tokens carry the code of their place.
+        compares: what scores are made of.
         band: what is copied at full resolution, of the photo with its hole filled by the enlarged
             low-resolution image, of that image, and of s.
         window: copy patches of twice the side that overlap under a window, not whole ones.
@@ -70,7 +71,7 @@ class Variation:
     question: str
     answer: str
     keys: int | None = 1
-    places: bool = True
+    compares: frozenset[str] = frozenset({"projections", "surroundings"})
     band: Callable[[Tensor, Tensor, int], Tensor] = _beyond
     window: bool = False
     amount: float = 1.0
@@ -83,7 +84,18 @@ VARIATIONS = (
     replace(_SHIPPED, question="keys", answer="k = 4", keys=4),
     replace(_SHIPPED, question="keys", answer="k = 16", keys=16),
     replace(_SHIPPED, question="keys", answer="dense softmax", keys=None),
-    replace(_SHIPPED, question="places", answer="tokens do not know theirs", places=False),
+    replace(
+        _SHIPPED,
+        question="scores",
+        answer="projections alone, as published",
+        compares=frozenset({"projections"}),
+    ),
+    replace(
+        _SHIPPED,
+        question="scores",
+        answer="surroundings alone",
+        compares=frozenset({"surroundings"}),
+    ),
     replace(_SHIPPED, question="band", answer="blur σ = 2.01, as published", band=_narrow_blur),
     replace(_SHIPPED, question="band", answer="blur σ = 2.01·s", band=_wide_blur),
     replace(_SHIPPED, question="seams", answer="overlapping, sin² window", window=True),
@@ -104,7 +116,7 @@ def fill(model: Rethined, case: Case, variation: Variation) -> tuple[Tensor, Ten
         x_low = bicubic_downsample(y * (1 - m), scale) * (1 - m_low)
     coarse, features = model.coarse_model(x_low, m_low)
     composite = m_low * coarse + (1 - m_low) * x_low
-    attention = _attention(model, composite, features, hole, variation)
+    attention = _attention(model, composite, m_low, features, hole, variation)
     high = high_frequencies(composite)
     mixed = _copy(attention, hole, high, PATCH, variation)
     low = torch.where(m_low > 0, composite - high + mixed, composite)
@@ -115,12 +127,20 @@ def fill(model: Rethined, case: Case, variation: Variation) -> tuple[Tensor, Ten
 
 
 def _attention(
-    model: Rethined, composite: Tensor, features: list[Tensor], hole: Tensor, variation: Variation
+    model: Rethined,
+    composite: Tensor,
+    mask: Tensor,
+    features: list[Tensor],
+    hole: Tensor,
+    variation: Variation,
 ) -> Tensor:
-    head, tokens = model.generator.multihead_attention, model.tokens(composite, features)
-    scores = head.scores(tokens, tokens)
-    if variation.places:
-        scores += head.places() @ head.places().T
+    head, scores = model.generator.multihead_attention, composite.new_zeros(TOKENS, TOKENS)
+    if "projections" in variation.compares:
+        tokens = model.tokens(composite, features)
+        scores += head.scores(tokens, tokens)
+    if "surroundings" in variation.compares:
+        asking, offering = head.alike(composite, mask)
+        scores += asking[0] @ offering[0].T
     return attention_map(mask_scores(scores, hole, "paper"), hole, variation.keys)[0]
 
 

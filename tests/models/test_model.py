@@ -20,11 +20,9 @@ from rethined_export.models.rethined import (
 )
 from rethined_export.models.rethined.attention import (
     FORBIDDEN,
-    POSITION,
     PatchAttention,
     attention_map,
     mask_scores,
-    position_code,
     prefer_self,
 )
 from rethined_export.models.rethined.filters import (
@@ -177,29 +175,6 @@ def test_scores_are_scaled_products(variant):
                 query, key = attention.w_qs.weight @ tokens[i], attention.w_ks.weight @ tokens[j]
                 expected = sum((query * key).tolist()) / math.sqrt(d_k)
                 assert actual[i, j].item() == pytest.approx(expected, abs=size * EPS, rel=1e-4)
-
-
-@given(row=st.integers(0, 63))
-def test_a_row_prefers_rows_a_period_away_to_those_beside_them(row):
-    """By what a wrong bit costs, 2.5, less what one row nearer gives, at most 8·π/64."""
-    likings = position_code() @ position_code()[row]
-    whole = list(range(row % 16, 64, 16))
-    assert likings.argmax() == row
-    for other in whole:
-        for beside in (other - 1, other + 1):
-            if 0 <= beside < 64:
-                assert likings[other] - likings[beside] > 2
-    liked = [likings[other].item() for other in sorted(whole, key=lambda at: abs(at - row))]
-    for near, far in zip(liked[::2], liked[2::2], strict=False):
-        assert near > far
-
-
-def test_places_are_rows_then_columns():
-    attention = PatchAttention(small_config(position=POSITION))
-    places, code = attention.places(), position_code()
-    assert places.shape == (4096, 2 * POSITION)
-    assert torch.equal(places[3 * 64 + 5], torch.cat([code[3], code[5]]))
-    assert PatchAttention(small_config()).places().shape == (4096, 0)
 
 
 @settings(deadline=None, max_examples=50)
@@ -503,7 +478,7 @@ def test_a_dialect_computes_what_it_says(context):
 @pytest.mark.parametrize(
     "side,changes",
     [
-        (512, {"variant": "paper", "start": "push-pull", "position": POSITION}),
+        (512, {"variant": "paper", "start": "push-pull", "surroundings": True}),
         (1024, {"variant": "published", "dialect": DIALECTS["mikanquyt"]}),
     ],
 )

@@ -1,6 +1,5 @@
 """The loop: it learns, goes on to the same numbers, and loses nothing when it must stop."""
 
-import copy
 import dataclasses
 import errno
 import os
@@ -25,7 +24,7 @@ from rethined_export.models.rethined.training.loop import DivergedError, Noted, 
 from rethined_export.models.rethined.training.procedural import scene
 from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
-from rethined_export.models.rethined.training.state import CHECKPOINT, save_weights
+from rethined_export.models.rethined.training.state import CHECKPOINT
 from rethined_export.recipes.rethined.weights import load_checkpoint
 
 COARSE = Stage("coarse", side=64, batch=2, steps=4, rate=1e-3)
@@ -238,10 +237,10 @@ def test_a_stage_ends_with_its_minutes(images: Scenes, tmp_path: Path) -> None:
 def test_a_run_begins_with_what_another_ended_with(
     images: Scenes, finished: Path, tmp_path: Path
 ) -> None:
-    """But for the code of places, which is set."""
+    """But for how much surroundings count, which is set."""
     modules = loop.Trained(dataclasses.replace(SETTINGS, seed=3, average=0.5)).modules
-    places = modules["model"].generator.multihead_attention.position
-    places += 1
+    closeness = modules["model"].generator.multihead_attention.closeness
+    closeness += 1
     loop.load_start(finished / CHECKPOINT, modules)
     ended = {
         name.removeprefix("model."): tensor
@@ -250,34 +249,13 @@ def test_a_run_begins_with_what_another_ended_with(
     }
     for module in modules.values():
         for name, tensor in module.state_dict().items():
-            assert torch.equal(tensor, ended[name]) or name.endswith(".position"), name
-    assert not torch.equal(places, ended["generator.multihead_attention.position"])
+            assert torch.equal(tensor, ended[name]) or name.endswith(".closeness"), name
+    assert not torch.equal(closeness, ended["generator.multihead_attention.closeness"])
     shapes = loop.Trained(dataclasses.replace(SETTINGS, branches=2)).modules
     with pytest.raises(TrainingError, match=r"its model has another shape \(Missing"):
         loop.load_start(finished / CHECKPOINT, shapes)
     with pytest.raises(TrainingError, match="no checkpoint of rethined-train"):
         loop.load_start(finished / "weights.safetensors", modules)
-
-
-def test_sharper_attention_chooses_the_same_keys(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = new_model(SETTINGS).eval()
-    projection = model.generator.multihead_attention.w_qs.weight
-    projection.data = projection.data.half().float()  # times four in the file, to the bit
-    path = tmp_path / "weights.safetensors"
-    found = []
-    image, mask = torch.rand(1, 3, 512, 512), torch.zeros(1, 1, 512, 512)
-    mask[:, :, 100:180, 200:300] = 1
-    for sharpened in (1.0, 4.0):
-        save_weights(path, copy.deepcopy(model), sharpened)
-        loaded = load_checkpoint(path, "mobile", "paper").model.eval()
-        with torch.no_grad():
-            found.append(loaded(image * (1 - mask), mask, 1))
-    known = found[0].hole == 0
-    asking = found[0].hole > 0
-    plain, sharp = (one.scores[asking][:, known] for one in found)
-    assert torch.equal(sharp, 4 * plain)
-    assert torch.equal(found[0].output, found[1].output)
 
 
 def test_the_running_mean_follows() -> None:

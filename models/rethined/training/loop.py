@@ -186,7 +186,7 @@ def train(
                     break
             first = last
     if where.rank == 0:
-        save_weights(folder / WEIGHTS, trained.shipped.cpu(), settings.sharpened)
+        save_weights(folder / WEIGHTS, trained.shipped.cpu())
     if where.world > 1:
         torch.distributed.destroy_process_group()
     return folder / WEIGHTS

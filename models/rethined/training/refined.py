@@ -34,7 +34,7 @@ def refined(
     flags = F.max_pool2d(mask, PATCH).flatten(1)
     asking, offering = _places(flags)
     known = flags.gather(1, offering) == 0
-    scores = hole_scores(model, composite.detach(), features, asking, offering)
+    scores = hole_scores(model, composite.detach(), mask, features, asking, offering)
     soft = torch.softmax(scores + FORBIDDEN * ~known[:, None], dim=2)
     blurred, patches = _unfold(gaussian_blur(composite)), _unfold(composite)
     with torch.no_grad():
@@ -53,7 +53,12 @@ def refined(
 
 
 def hole_scores(
-    model: Rethined, composite: Tensor, features: list[Tensor], asking: Tensor, offering: Tensor
+    model: Rethined,
+    composite: Tensor,
+    mask: Tensor,
+    features: list[Tensor],
+    asking: Tensor,
+    offering: Tensor,
 ) -> Tensor:
     """Scores of some tokens, ``[B, Q]``, for others, ``[B, K]``: ``[B, Q, K]``.
 
@@ -66,9 +71,9 @@ def hole_scores(
         context = F.interpolate(stage, size=(GRID, GRID), mode="bilinear", align_corners=False)
         patches = torch.cat([patches, context.flatten(2).mT], dim=2)
     queries, keys = _rows(head.w_qs(patches), asking), _rows(head.w_ks(patches), offering)
-    places = head.places()
-    near = places[asking] @ places[offering].mT
-    return torch.baddbmm(near, queries, keys.mT, alpha=queries.shape[2] ** -0.5)
+    around, of_keys = head.alike(composite, mask)
+    alike = _rows(around, asking) @ _rows(of_keys, offering).mT
+    return torch.baddbmm(alike, queries, keys.mT, alpha=queries.shape[2] ** -0.5)
 
 
 def _places(flags: Tensor) -> tuple[Tensor, Tensor]:

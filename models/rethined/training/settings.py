@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rethined_export.models.rethined.attention import POSITION
 from rethined_export.models.rethined.config import (
     LOW_RESOLUTION,
     PRESETS,
@@ -85,7 +84,7 @@ class Settings:
         preset: widths and depths.
         start: what the coarse model is given in the hole.
         coherence: whether there is a coherence layer.
-        position: whether attention tokens carry a code of their place.
+        surroundings: whether scores compare what surrounds tokens.
         branches: k×k convolutions of a MobileOne block while training.
         seed: of the weights, the images and the masks.
         images: procedural images drawn before they repeat; not used where ``procedural`` is 0 and
@@ -95,16 +94,13 @@ class Settings:
         precision: of the convolutions; the weights and the loss are fp32.
         average: what a step leaves of the running mean of weights that is shipped in place of the
             last ones; 0 ships the last.
-        sharpened: attention scores are multiplied by this in the weights that a run gives. One key
-            is then nearer to all of the attention; which is strongest stays, so a network with
-            k = 1 fills as before, but for the rounding of the weights.
     """
 
     stages: tuple[Stage, ...]
     preset: str = "mobile"
     start: Start = "push-pull"
     coherence: bool = False
-    position: bool = True
+    surroundings: bool = True
     branches: int = 1
     seed: int = 0
     images: int = 4000
@@ -112,7 +108,6 @@ class Settings:
     photos: tuple[Photographs, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
     average: float = 0.0
-    sharpened: float = 1.0
 
     @property
     def config(self) -> RethinedConfig:
@@ -121,7 +116,7 @@ class Settings:
             preset_config(self.preset, "paper"),
             start=self.start,
             coherence=self.coherence,
-            position=POSITION if self.position else 0,
+            surroundings=self.surroundings,
             branches=self.branches,
         )
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def load_state(
 def load_start(path: Path, modules: dict[str, nn.Module]) -> None:
     """Begin with what another run ended with: its mean weights if it kept one, and its critic.
 
-    The code of places is set, not learned: the modules keep theirs.
+    How much surroundings count is set, not learned: the modules keep theirs.
 
     Raises:
         TrainingError: unreadable, or of a network of another shape.
@@ -89,7 +88,7 @@ def load_start(path: Path, modules: dict[str, nn.Module]) -> None:
         found = next((mine for name in sources if (mine := _part(tensors, name))), {})
         if not found and part != "critic":
             raise TrainingError(f"cannot start from {path}: it is no checkpoint of rethined-train")
-        kept = {name: t for name, t in module.state_dict().items() if name.endswith(".position")}
+        kept = {name: t for name, t in module.state_dict().items() if name.endswith(".closeness")}
         try:
             if found:
                 module.load_state_dict(found | kept)
@@ -145,17 +144,9 @@ def described(settings: Settings, images: str) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in fields.items()} | {"trained_on": images}
 
 
-def save_weights(path: Path, model: Rethined, sharpened: float) -> None:
-    """Re-parameterise the model, in place, and write its weights in half precision.
-
-    Args:
-        sharpened: what attention scores are multiplied by.
-    """
+def save_weights(path: Path, model: Rethined) -> None:
+    """Re-parameterise the model, in place, and write its weights in half precision."""
     reparameterise(model)
-    head = model.generator.multihead_attention
-    head.w_qs.weight.data.mul_(sharpened)
-    if model.config.position:  # both tokens of a score carry it
-        head.position.mul_(math.sqrt(sharpened))
     tensors = {
         name: tensor.half()
         for name, tensor in model.state_dict().items()

@@ -13,6 +13,7 @@ from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import GRID, PATCH, STAGE_STRIDES, TOKENS
 from rethined_export.recipes.rethined.coarse import CoarseGraph
 from rethined_export.rewrite.blur import SeparableBlur
+from rethined_export.rewrite.surroundings import Surroundings
 from rethined_export.rewrite.tokens import TokenProjection
 
 
@@ -23,8 +24,8 @@ class Look:
     Attributes:
         composite: x_c ``[1, 3, 512, 512]``: the coarse image in the hole, the photo elsewhere.
         blurred, high: B and F of it, each ``[1, 3, 512, 512]``.
-        queries, keys: ``[1, d, 64, 64]``, d_k projections, the code of each token's place and, in
-            the paper's variant, 1 and what a key's being in the hole adds to its score; the
+        queries, keys: ``[1, d, 64, 64]``, d_k projections, the code of what surrounds each token
+            and, in the paper's variant, 1 and what a key's being in the hole adds to its score; the
             queries' projections carry the factor 1/√d_k.
     """
 
@@ -42,7 +43,6 @@ class LowResolution(nn.Module):
         model: reference in eval mode; it is copied and re-parameterised.
     """
 
-    places: Tensor
     one: Tensor
 
     def __init__(self, model: Rethined) -> None:
@@ -59,8 +59,8 @@ class LowResolution(nn.Module):
         self.blur = SeparableBlur()
         if self.paper:
             self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
-        if self.config.position:
-            self.register_buffer("places", head.places().T.reshape(1, -1, GRID, GRID).clone())
+        if self.config.surroundings:
+            self.surroundings = Surroundings(float(head.closeness))
 
     def look(self, x_low: Tensor, mask_low: Tensor) -> Look:
         """Coarse image, its frequencies, queries and keys.
@@ -73,8 +73,11 @@ class LowResolution(nn.Module):
         blurred = self.blur(composite)
         high = composite - blurred
         queries, keys = self.project(high, self._context(features)).chunk(2, dim=1)
-        more = [self.places] if self.config.position else []
-        asking, offering = [queries, *more], [keys, *more]
+        asking, offering = [queries], [keys]
+        if self.config.surroundings:
+            around, of_keys = self.surroundings(composite, mask_low)
+            asking.append(around)
+            offering.append(of_keys)
         if self.paper:
             # The product adds the bias too: added to the scores, it would go over all of them.
             hole = F.max_pool2d(mask_low, PATCH, PATCH)

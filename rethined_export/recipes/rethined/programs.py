@@ -6,6 +6,7 @@ from rethined_export.converters.types import Program, TensorInfo
 from rethined_export.models.rethined import LOW_RESOLUTION, Inpainter, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
 from rethined_export.models.rethined.copying import CopyModel
+from rethined_export.models.rethined.surroundings import CODE
 from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.dropin import HoleGraph
@@ -56,7 +57,7 @@ def low(options: RethinedOptions, model: Rethined) -> Program:
 
 def _seen(model: Rethined) -> tuple[TensorInfo, ...]:
     """What the first program says and the second reads; planes in every target."""
-    size = model.config.d_k + 2 * model.config.position + 1  # and the hole's bias
+    size = model.config.d_k + CODE * model.config.surroundings + 1  # and the hole's bias
     said = "coarse image in the hole, photo elsewhere"
     return (
         TensorInfo("composite", (1, 3, *_LOW), "BCHW", "float32", said),

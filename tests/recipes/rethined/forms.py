@@ -7,7 +7,6 @@ whole exports compare those people use.
 from dataclasses import replace
 
 from rethined_export.models.rethined import RethinedConfig, Variant, preset_config
-from rethined_export.models.rethined.attention import POSITION
 
 
 def narrow(variant: Variant) -> RethinedConfig:
@@ -27,6 +26,6 @@ _PAPER = narrow("paper")
 FORMS = {
     "paper": _PAPER,
     "published": narrow("published"),
-    # As shipped: from a push–pull fill, no coherence layer, tokens that know their place.
-    "shipped": replace(_PAPER, start="push-pull", coherence=False, position=POSITION),
+    # As shipped: from a push–pull fill, no coherence layer, scores that compare surroundings.
+    "shipped": replace(_PAPER, start="push-pull", coherence=False, surroundings=True),
 }

@@ -211,7 +211,9 @@ def test_decoder_is_derived(tmp_path, variant, decoder):
     assert any(line.startswith("decoder = ") for line in checkpoint.derived)
 
 
-@pytest.mark.parametrize("change", [{"start": "push-pull"}, {"coherence": False}, {"position": 6}])
+@pytest.mark.parametrize(
+    "change", [{"start": "push-pull"}, {"coherence": False}, {"surroundings": True}]
+)
 def test_what_the_model_starts_and_ends_with_is_derived(tmp_path, change):
     config = small_config(**change)
     checkpoint = load(save(tmp_path / "m.safetensors", small_model(config).state_dict()))

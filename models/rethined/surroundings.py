@@ -1,0 +1,58 @@
+"""What surrounds a token, coded so that the product of two codes compares them.
+
+What a query knows of its patch and the pixels around it is compared with the same pixels of a key:
+
+    d(i, j) = Σ_p w_ip |x_ip − x_jp|² / Σ_p w_ip
+            = Σ_p w_ip |x_ip|² / Σ_p w_ip − (2 Σ_p w_ip x_ip·x_jp − Σ_p w_ip |x_jp|²) / Σ_p w_ip
+
+The first term is the same for all keys of a query, so it is left out; the second is a product.
+PatchMatch (Barnes 2009) searches by the same distance.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Pixels around a patch that are compared too, and sides of the squares that brightness and colour
+#: are averaged over: finer and wider fills no better (docs/method-questions.md), and costs more.
+MARGIN, FINE, ROUGH = 2, 2, 4
+#: Numbers in a code: brightness, two differences of colours, and energy or weight.
+CODE = ((8 + 2 * MARGIN) // FINE) ** 2 + 3 * ((8 + 2 * MARGIN) // ROUGH) ** 2
+#: Weight of a painted pixel; a known one's is 1. It decides where nothing near is known.
+PAINTED = 0.03
+#: What a mean squared difference of 1, summed over colours, costs a score. Distances are at most 3,
+#: so no known key is as bad as one that is forbidden.
+CLOSENESS = 8000.0
+#: Brightness and two differences of colours, at right angles: distances stay as in RGB.
+COLOURS = torch.tensor([[2.0, 2.0, 2.0], [6**0.5, -(6**0.5), 0.0], [2**0.5, 2**0.5, -(8**0.5)]])
+COLOURS = COLOURS / 12**0.5
+
+
+def surroundings(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of all tokens as queries and as keys, ``[B, N, 63]`` each.
+
+    The product of two is the negated distance of a query's surroundings to a key's, in [0, 3], but
+    for a number that is the same for all keys. Beyond the image's border nothing is known.
+
+    Args:
+        composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
+        mask: ``[B, 1, 512, 512]``, 1 = painted.
+    """
+    colours = torch.einsum("dc,bchw->bdhw", COLOURS.to(composite), composite - 0.5)
+    planes = torch.cat([colours, 1 - (1 - PAINTED) * mask], dim=1)
+    fine = F.pad(F.avg_pool2d(planes, FINE), [MARGIN // FINE] * 4)
+    rough = F.avg_pool2d(fine, ROUGH // FINE)
+    # One square of colour counts as much as the four of brightness on it.
+    brightness, colour, weight = fine[:, :1], 2 * rough[:, 1:3], rough[:, 3:]
+    energy = 4 * F.avg_pool2d(brightness.square(), 2) + colour.square().sum(1, keepdim=True)
+    each = F.interpolate(weight, scale_factor=2.0, mode="nearest")
+    held = torch.cat([_around(brightness, FINE), _around(colour, ROUGH)], dim=2)
+    counts, total = _around(weight, ROUGH), _around(each, FINE).sum(2, keepdim=True)
+    weights = torch.cat([_around(each, FINE), counts, counts], dim=2)
+    queries = torch.cat([2 * weights * held, -counts], dim=2) / total
+    return queries, torch.cat([held, _around(energy, ROUGH)], dim=2)
+
+
+def _around(plane: Tensor, square: int) -> Tensor:
+    """A token's squares and those of its margin, ``[B, C, h, w]`` → ``[B, N, C·n²]``."""
+    return F.unfold(plane, (8 + 2 * MARGIN) // square, stride=8 // square).mT

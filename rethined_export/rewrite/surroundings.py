@@ -1,0 +1,61 @@
+"""Codes of what surrounds each token, without unfolding: pixels are picked by convolutions."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rethined_export.models.rethined.config import PATCH
+from rethined_export.models.rethined.surroundings import COLOURS, FINE, MARGIN, PAINTED, ROUGH
+
+#: Squares along one side of a token and its margin.
+_FINE, _ROUGH = (PATCH + 2 * MARGIN) // FINE, (PATCH + 2 * MARGIN) // ROUGH
+
+
+class Surroundings(nn.Module):
+    """Twin of ``closeness · q, k = surroundings(composite, mask)``, as maps of 64 × 64.
+
+    Args:
+        closeness: what a mean squared difference of 1 costs a score.
+    """
+
+    def __init__(self, closeness: float) -> None:
+        super().__init__()
+        # Brightness, two colours, and the weight of a pixel, of RGB and the mask.
+        self.planes = nn.Conv2d(4, 4, 1)
+        self.planes.weight.data.zero_()
+        self.planes.weight.data[:3, :3, 0, 0] = COLOURS
+        self.planes.weight.data[3, 3] = PAINTED - 1
+        assert self.planes.bias is not None
+        self.planes.bias.data = torch.cat([-COLOURS.sum(1) / 2, torch.ones(1)])
+        self.brightness = _picking(torch.eye(_FINE**2).reshape(-1, 1, _FINE, _FINE), FINE)
+        # Where a square of colour counts as much as the four of brightness on it.
+        self.colour = _picking(2 * torch.eye(2 * _ROUGH**2).reshape(-1, 2, _ROUGH, _ROUGH), ROUGH)
+        one = torch.eye(_ROUGH**2).reshape(-1, 1, _ROUGH, _ROUGH)
+        four = F.interpolate(one.reshape(1, -1, _ROUGH, _ROUGH), scale_factor=2.0)[0]
+        four = four.flatten(1).T.reshape(-1, 1, _ROUGH, _ROUGH)
+        self.weight = _picking(2 * closeness * torch.cat([four, one, one]), ROUGH)
+        self.counts = _picking(-closeness * one, ROUGH)
+        self.total = _picking(torch.full((1, 1, _ROUGH, _ROUGH), 4.0), ROUGH)
+        self.energy = _picking(one, ROUGH)
+
+    def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 63, 64, 64]``."""
+        # Averages of colours are colours of averages, of a quarter of the pixels.
+        averages = torch.cat([F.avg_pool2d(composite, FINE), F.avg_pool2d(mask, FINE)], dim=1)
+        fine = F.pad(self.planes(averages), [MARGIN // FINE] * 4)
+        rough = F.avg_pool2d(fine, ROUGH // FINE)
+        brightness, colour, weight = fine[:, :1], rough[:, 1:3], rough[:, 3:]
+        energy = 4 * F.avg_pool2d(brightness * brightness, 2)
+        energy = energy + 4 * (colour * colour).sum(1, keepdim=True)
+        held = torch.cat([self.brightness(brightness), self.colour(colour)], dim=1)
+        queries = torch.cat([self.weight(weight) * held, self.counts(weight)], dim=1)
+        keys = torch.cat([held, self.energy(energy)], dim=1)
+        return queries / self.total(weight), keys
+
+
+def _picking(kernel: Tensor, square: int) -> nn.Conv2d:
+    """A convolution that takes squares of a token and its margin, each into a channel."""
+    size, channels, side, _ = kernel.shape
+    made = nn.Conv2d(channels, size, side, stride=PATCH // square, bias=False)
+    made.weight.data = kernel.clone()
+    return made

@@ -1,0 +1,29 @@
+"""Surroundings picked by convolutions against the same unfolded."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twins import EPS, VALUES
+
+from rethined_export.models.rethined.surroundings import surroundings
+from rethined_export.rewrite.surroundings import Surroundings
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    share=st.floats(0, 1),
+    closeness=st.sampled_from([1.0, 1000.0]),
+    values=VALUES,
+    seed=st.integers(0, 2**31),
+)
+def test_equals_unfolding(share, closeness, values, seed):
+    """Planes are sums of 4 terms, squares means of 16; a query is a product over a sum of 9."""
+    composite = values.draw(1, 3, 512, 512)
+    mask = torch.rand(1, 1, 512, 512, generator=torch.Generator().manual_seed(seed)) < share
+    expected = surroundings(composite, mask.float())
+    with torch.no_grad():
+        actual = Surroundings(closeness)(composite, mask.float())
+    most = 1 + composite.abs().max()
+    for made, wanted, scale in zip(actual, expected, (closeness, 1), strict=True):
+        error = made[0].flatten(1).T - scale * wanted[0]
+        assert error.abs().max() <= 64 * EPS * scale * most**2
