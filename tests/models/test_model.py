@@ -441,7 +441,7 @@ def test_clamped_attention_is_a_softmax_of_every_row():
         ]
         grown = [math.exp(score) for score in clamped]
         expected = [value / sum(grown) for value in grown]
-        # The bias of 1e4 rounds the query's own score alone, which is clamped away.
+        # The bias of 3e4 rounds the query's own score alone, which is clamped away.
         assert weights[query].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
