@@ -7,17 +7,25 @@ What a query knows of its patch and the pixels around it is compared with the sa
 
 The first term is the same for all keys of a query, so it is left out; the second is a product.
 PatchMatch (Barnes 2009) searches by the same distance.
+
+Deep in a large hole tokens look alike, and would all copy one key. So neighbours are made to ask
+for neighbours: where a key stands within a period of 16 tokens is compared with where the query
+does, bit by bit.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rethined_export.models.rethined.config import GRID
+
 #: Pixels around a patch that are compared too, and sides of the squares that brightness and colour
 #: are averaged over: finer and wider fills no better (docs/method-questions.md), and costs more.
 MARGIN, FINE, ROUGH = 2, 2, 4
-#: Numbers in a code: brightness, two differences of colours, and energy or weight.
-CODE = ((8 + 2 * MARGIN) // FINE) ** 2 + 3 * ((8 + 2 * MARGIN) // ROUGH) ** 2
+#: Bits of a row's and a column's place in a period, and the distance that a wrong one adds.
+BITS, WRONG_BIT = 4, 0.001
+#: Numbers in a code: brightness, two differences of colours, and energy or weight; places.
+CODE = ((8 + 2 * MARGIN) // FINE) ** 2 + 3 * ((8 + 2 * MARGIN) // ROUGH) ** 2 + 2 * BITS
 #: Weight of a painted pixel; a known one's is 1. It decides where nothing near is known.
 PAINTED = 0.03
 #: What a mean squared difference of 1, summed over colours, costs a score. Distances are at most 3,
@@ -29,10 +37,11 @@ COLOURS = COLOURS / 12**0.5
 
 
 def surroundings(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of all tokens as queries and as keys, ``[B, N, 63]`` each.
+    """Codes of all tokens as queries and as keys, ``[B, N, 71]`` each.
 
-    The product of two is the negated distance of a query's surroundings to a key's, in [0, 3], but
-    for a number that is the same for all keys. Beyond the image's border nothing is known.
+    The product of two is the negated distance of a query's surroundings to a key's, in [0, 3], and
+    of their places, but for a number that is the same for all keys. Beyond the image's border
+    nothing is known.
 
     Args:
         composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
@@ -50,7 +59,17 @@ def surroundings(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     counts, total = _around(weight, ROUGH), _around(each, FINE).sum(2, keepdim=True)
     weights = torch.cat([_around(each, FINE), counts, counts], dim=2)
     queries = torch.cat([2 * weights * held, -counts], dim=2) / total
-    return queries, torch.cat([held, _around(energy, ROUGH)], dim=2)
+    keys = torch.cat([held, _around(energy, ROUGH)], dim=2)
+    places = place_bits().to(keys).expand(len(keys), -1, -1)
+    return torch.cat([queries, WRONG_BIT / 2 * places], dim=2), torch.cat([keys, places], dim=2)
+
+
+def place_bits() -> Tensor:
+    """Bits, as ±1, of each token's row and then of its column, ``[N, 8]``."""
+    # Also where a network is built for its shapes alone: on no device, torch imports its compiler.
+    at = torch.arange(GRID, device="cpu")
+    bits = torch.stack([((at >> bit) & 1) * 2.0 - 1 for bit in range(BITS)], dim=1)
+    return torch.cat([bits.repeat_interleave(GRID, 0), bits.repeat(GRID, 1)], dim=1)
 
 
 def _around(plane: Tensor, square: int) -> Tensor:

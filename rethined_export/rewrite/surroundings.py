@@ -4,8 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import PATCH
-from rethined_export.models.rethined.surroundings import COLOURS, FINE, MARGIN, PAINTED, ROUGH
+from rethined_export.models.rethined.config import GRID, PATCH
+from rethined_export.models.rethined.surroundings import (
+    COLOURS,
+    FINE,
+    MARGIN,
+    PAINTED,
+    ROUGH,
+    WRONG_BIT,
+    place_bits,
+)
 
 #: Squares along one side of a token and its margin.
 _FINE, _ROUGH = (PATCH + 2 * MARGIN) // FINE, (PATCH + 2 * MARGIN) // ROUGH
@@ -17,6 +25,9 @@ class Surroundings(nn.Module):
     Args:
         closeness: what a mean squared difference of 1 costs a score.
     """
+
+    places: Tensor
+    asked_places: Tensor
 
     def __init__(self, closeness: float) -> None:
         super().__init__()
@@ -37,9 +48,12 @@ class Surroundings(nn.Module):
         self.counts = _picking(-closeness * one, ROUGH)
         self.total = _picking(torch.full((1, 1, _ROUGH, _ROUGH), 4.0), ROUGH)
         self.energy = _picking(one, ROUGH)
+        places = place_bits().T.reshape(1, -1, GRID, GRID)
+        self.register_buffer("places", places.contiguous())
+        self.register_buffer("asked_places", closeness * WRONG_BIT / 2 * places)
 
     def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 63, 64, 64]``."""
+        """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 71, 64, 64]``."""
         # Averages of colours are colours of averages, of a quarter of the pixels.
         averages = torch.cat([F.avg_pool2d(composite, FINE), F.avg_pool2d(mask, FINE)], dim=1)
         fine = F.pad(self.planes(averages), [MARGIN // FINE] * 4)
@@ -49,8 +63,8 @@ class Surroundings(nn.Module):
         energy = energy + 4 * (colour * colour).sum(1, keepdim=True)
         held = torch.cat([self.brightness(brightness), self.colour(colour)], dim=1)
         queries = torch.cat([self.weight(weight) * held, self.counts(weight)], dim=1)
-        keys = torch.cat([held, self.energy(energy)], dim=1)
-        return queries / self.total(weight), keys
+        queries = torch.cat([queries / self.total(weight), self.asked_places], dim=1)
+        return queries, torch.cat([held, self.energy(energy), self.places], dim=1)
 
 
 def _picking(kernel: Tensor, square: int) -> nn.Conv2d:
