@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from rethined_export.models.rethined.config import GRID
 
 #: Pixels around a patch that are compared too, and sides of the squares that brightness and colour
-#: are averaged over: finer and wider fills no better (docs/method-questions.md), and costs more.
+#: are averaged over: finer and wider fills no better (docs/training.md), and costs more.
 MARGIN, FINE, ROUGH = 2, 2, 4
 #: Bits of a row's and a column's place in a period, and the distance that a wrong one adds.
 BITS, WRONG_BIT = 4, 0.001
@@ -47,7 +47,9 @@ def surroundings(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
         mask: ``[B, 1, 512, 512]``, 1 = painted.
     """
-    colours = torch.einsum("dc,bchw->bdhw", COLOURS.to(composite), composite - 0.5)
+    colours = torch.einsum("dc,bchw->bdhw", COLOURS.to(composite), composite)
+    # No distance knows where colours are counted from; small products are exact in few digits.
+    colours = colours - colours.mean((2, 3), keepdim=True)
     planes = torch.cat([colours, 1 - (1 - PAINTED) * mask], dim=1)
     fine = F.pad(F.avg_pool2d(planes, FINE), [MARGIN // FINE] * 4)
     rough = F.avg_pool2d(fine, ROUGH // FINE)

@@ -31,13 +31,8 @@ class Surroundings(nn.Module):
 
     def __init__(self, closeness: float) -> None:
         super().__init__()
-        # Brightness, two colours, and the weight of a pixel, of RGB and the mask.
-        self.planes = nn.Conv2d(4, 4, 1)
-        self.planes.weight.data.zero_()
-        self.planes.weight.data[:3, :3, 0, 0] = COLOURS
-        self.planes.weight.data[3, 3] = PAINTED - 1
-        assert self.planes.bias is not None
-        self.planes.bias.data = torch.cat([-COLOURS.sum(1) / 2, torch.ones(1)])
+        self.colours = nn.Conv2d(3, 3, 1, bias=False)
+        self.colours.weight.data = COLOURS[:, :, None, None].clone()
         self.brightness = _picking(torch.eye(_FINE**2).reshape(-1, 1, _FINE, _FINE), FINE)
         # Where a square of colour counts as much as the four of brightness on it.
         self.colour = _picking(2 * torch.eye(2 * _ROUGH**2).reshape(-1, 2, _ROUGH, _ROUGH), ROUGH)
@@ -55,8 +50,10 @@ class Surroundings(nn.Module):
     def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 71, 64, 64]``."""
         # Averages of colours are colours of averages, of a quarter of the pixels.
-        averages = torch.cat([F.avg_pool2d(composite, FINE), F.avg_pool2d(mask, FINE)], dim=1)
-        fine = F.pad(self.planes(averages), [MARGIN // FINE] * 4)
+        colours = self.colours(F.avg_pool2d(composite, FINE))
+        colours = colours - colours.mean((2, 3), keepdim=True)
+        counts = 1 - (1 - PAINTED) * F.avg_pool2d(mask, FINE)
+        fine = F.pad(torch.cat([colours, counts], dim=1), [MARGIN // FINE] * 4)
         rough = F.avg_pool2d(fine, ROUGH // FINE)
         brightness, colour, weight = fine[:, :1], rough[:, 1:3], rough[:, 3:]
         energy = 4 * F.avg_pool2d(brightness * brightness, 2)

@@ -48,7 +48,8 @@ def test_products_are_mean_squared_differences(seed, query, key):
     queries, keys = surroundings(image, mask)
     assert queries.shape == keys.shape == (1, 4096, CODE)
     weights = 1 - (1 - PAINTED) * window(mask, query)
-    asked, offered = window(image, query) - 0.5, window(image, key) - 0.5
+    mean = image.mean((2, 3))[0, :, None, None]
+    asked, offered = window(image, query) - mean, window(image, key) - mean
     distance = (weights * (asked - offered) ** 2).sum() / weights.sum()
     of_query = (weights * asked**2).sum() / weights.sum()
     wrong = sum(
