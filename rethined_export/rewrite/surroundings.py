@@ -51,7 +51,8 @@ class Surroundings(nn.Module):
         """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 71, 64, 64]``."""
         # Averages of colours are colours of averages, of a quarter of the pixels.
         colours = self.colours(F.avg_pool2d(composite, FINE))
-        colours = colours - colours.mean((2, 3), keepdim=True)
+        # Row by row: a sum of all in float16 would be near what it holds.
+        colours = colours - colours.mean(3, keepdim=True).mean(2, keepdim=True)
         counts = 1 - (1 - PAINTED) * F.avg_pool2d(mask, FINE)
         fine = F.pad(torch.cat([colours, counts], dim=1), [MARGIN // FINE] * 4)
         rough = F.avg_pool2d(fine, ROUGH // FINE)
