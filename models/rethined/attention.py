@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS, RethinedConfig, Variant
-from rethined_export.models.rethined.surroundings import CLOSENESS, surroundings
+from rethined_export.models.rethined.surroundings import CLOSENESS, Surroundings
 
 #: Added to a score that must not win. Large enough to vanish after softmax, small enough for fp16.
 FORBIDDEN = -3e4
@@ -26,6 +26,7 @@ class PatchAttention(nn.Module):
             self.fc = nn.Linear(PATCH_SIZE, PATCH_SIZE, bias=False)
         if config.surroundings:
             self.register_buffer("closeness", torch.tensor([CLOSENESS]))
+            self.surroundings = Surroundings()
 
     def scores(self, asking: Tensor, offering: Tensor) -> Tensor:
         """``QKᵀ/√d_k`` of tokens ``[Q, token_size]`` and ``[K, token_size]`` → ``[Q, K]``."""
@@ -40,7 +41,7 @@ class PatchAttention(nn.Module):
         if not hasattr(self, "closeness"):
             none = composite.new_zeros(len(composite), TOKENS, 0)
             return none, none
-        queries, keys = surroundings(composite, mask)
+        queries, keys = self.surroundings(composite, mask)
         return self.closeness * queries, keys
 
 

@@ -14,10 +14,10 @@ does, bit by bit.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import GRID
+from rethined_export.models.rethined.config import GRID, PATCH
 
 #: Pixels around a patch that are compared too, and sides of the squares that brightness and colour
 #: are averaged over: finer and wider fills no better (docs/training.md), and costs more.
@@ -25,7 +25,7 @@ MARGIN, FINE, ROUGH = 2, 2, 4
 #: Bits of a row's and a column's place in a period, and the distance that a wrong one adds.
 BITS, WRONG_BIT = 4, 0.001
 #: Numbers in a code: brightness, two differences of colours, and energy or weight; places.
-CODE = ((8 + 2 * MARGIN) // FINE) ** 2 + 3 * ((8 + 2 * MARGIN) // ROUGH) ** 2 + 2 * BITS
+CODE = ((PATCH + 2 * MARGIN) // FINE) ** 2 + 3 * ((PATCH + 2 * MARGIN) // ROUGH) ** 2 + 2 * BITS
 #: Weight of a painted pixel; a known one's is 1. It decides where nothing near is known.
 PAINTED = 0.03
 #: What a mean squared difference of 1, summed over colours, costs a score. Distances are at most 3,
@@ -36,34 +36,45 @@ COLOURS = torch.tensor([[2.0, 2.0, 2.0], [6**0.5, -(6**0.5), 0.0], [2**0.5, 2**0
 COLOURS = COLOURS / 12**0.5
 
 
-def surroundings(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of all tokens as queries and as keys, ``[B, N, 71]`` each.
+class Surroundings(nn.Module):
+    """Codes of tokens. What they are made with lies where the network does, and is in no file."""
 
-    The product of two is the negated distance of a query's surroundings to a key's, in [0, 3], and
-    of their places, but for a number that is the same for all keys. Beyond the image's border
-    nothing is known.
+    colours: Tensor
+    places: Tensor
 
-    Args:
-        composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
-        mask: ``[B, 1, 512, 512]``, 1 = painted.
-    """
-    colours = torch.einsum("dc,bchw->bdhw", COLOURS.to(composite), composite)
-    # No distance knows where colours are counted from; small products are exact in few digits.
-    colours = colours - colours.mean((2, 3), keepdim=True)
-    planes = torch.cat([colours, 1 - (1 - PAINTED) * mask], dim=1)
-    fine = F.pad(F.avg_pool2d(planes, FINE), [MARGIN // FINE] * 4)
-    rough = F.avg_pool2d(fine, ROUGH // FINE)
-    # One square of colour counts as much as the four of brightness on it.
-    brightness, colour, weight = fine[:, :1], 2 * rough[:, 1:3], rough[:, 3:]
-    energy = 4 * F.avg_pool2d(brightness.square(), 2) + colour.square().sum(1, keepdim=True)
-    each = F.interpolate(weight, scale_factor=2.0, mode="nearest")
-    held = torch.cat([_around(brightness, FINE), _around(colour, ROUGH)], dim=2)
-    counts, total = _around(weight, ROUGH), _around(each, FINE).sum(2, keepdim=True)
-    weights = torch.cat([_around(each, FINE), counts, counts], dim=2)
-    queries = torch.cat([2 * weights * held, -counts], dim=2) / total
-    keys = torch.cat([held, _around(energy, ROUGH)], dim=2)
-    places = place_bits().to(keys).expand(len(keys), -1, -1)
-    return torch.cat([queries, WRONG_BIT / 2 * places], dim=2), torch.cat([keys, places], dim=2)
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("colours", COLOURS.clone(), persistent=False)
+        self.register_buffer("places", place_bits(), persistent=False)
+
+    def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of all tokens as queries and as keys, ``[B, N, 71]`` each.
+
+        The product of two is the negated distance of a query's surroundings to a key's, in [0, 3],
+        and of their places, but for a number that is the same for all keys. Beyond the image's
+        border nothing is known.
+
+        Args:
+            composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
+            mask: ``[B, 1, 512, 512]``, 1 = painted.
+        """
+        colours = torch.einsum("dc,bchw->bdhw", self.colours, composite)
+        # No distance knows where colours are counted from; small products are exact in few digits.
+        colours = colours - colours.mean((2, 3), keepdim=True)
+        planes = torch.cat([colours, 1 - (1 - PAINTED) * mask], dim=1)
+        fine = F.pad(F.avg_pool2d(planes, FINE), [MARGIN // FINE] * 4)
+        rough = F.avg_pool2d(fine, ROUGH // FINE)
+        # One square of colour counts as much as the four of brightness on it.
+        brightness, colour, weight = fine[:, :1], 2 * rough[:, 1:3], rough[:, 3:]
+        energy = 4 * F.avg_pool2d(brightness.square(), 2) + colour.square().sum(1, keepdim=True)
+        each = F.interpolate(weight, scale_factor=2.0, mode="nearest")
+        held = torch.cat([_around(brightness, FINE), _around(colour, ROUGH)], dim=2)
+        counts, total = _around(weight, ROUGH), _around(each, FINE).sum(2, keepdim=True)
+        weights = torch.cat([_around(each, FINE), counts, counts], dim=2)
+        queries = torch.cat([2 * weights * held, -counts], dim=2) / total
+        keys = torch.cat([held, _around(energy, ROUGH)], dim=2)
+        places = self.places.expand(len(keys), -1, -1)
+        return torch.cat([queries, WRONG_BIT / 2 * places], dim=2), torch.cat([keys, places], dim=2)
 
 
 def place_bits() -> Tensor:
@@ -76,4 +87,4 @@ def place_bits() -> Tensor:
 
 def _around(plane: Tensor, square: int) -> Tensor:
     """A token's squares and those of its margin, ``[B, C, h, w]`` → ``[B, N, C·n²]``."""
-    return F.unfold(plane, (8 + 2 * MARGIN) // square, stride=8 // square).mT
+    return F.unfold(plane, (PATCH + 2 * MARGIN) // square, stride=PATCH // square).mT

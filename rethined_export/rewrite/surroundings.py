@@ -20,7 +20,7 @@ _FINE, _ROUGH = (PATCH + 2 * MARGIN) // FINE, (PATCH + 2 * MARGIN) // ROUGH
 
 
 class Surroundings(nn.Module):
-    """Twin of ``closeness · q, k = surroundings(composite, mask)``, as maps of 64 × 64.
+    """Twin of the reference's, ``closeness · q`` and ``k``, as maps of 64 × 64.
 
     Args:
         closeness: what a mean squared difference of 1 costs a score.

@@ -13,7 +13,7 @@ from rethined_export.models.rethined.surroundings import (
     CODE,
     PAINTED,
     WRONG_BIT,
-    surroundings,
+    Surroundings,
 )
 
 GRID, MARGIN = 64, 2
@@ -38,6 +38,11 @@ def window(x: Tensor, token: int) -> Tensor:
     return x[0, :, top : top + 12, left : left + 12]
 
 
+def codes(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """In the image's precision."""
+    return Surroundings().to(image.dtype)(image, mask)
+
+
 INSIDE = st.builds(lambda row, column: 64 * row + column, st.integers(1, 62), st.integers(1, 62))
 
 
@@ -45,7 +50,7 @@ INSIDE = st.builds(lambda row, column: 64 * row + column, st.integers(1, 62), st
 @given(seed=st.integers(0, 99), query=INSIDE, key=INSIDE)
 def test_products_are_mean_squared_differences(seed, query, key):
     image, mask = scene(seed)
-    queries, keys = surroundings(image, mask)
+    queries, keys = codes(image, mask)
     assert queries.shape == keys.shape == (1, 4096, CODE)
     weights = 1 - (1 - PAINTED) * window(mask, query)
     mean = image.mean((2, 3))[0, :, None, None]
@@ -68,7 +73,7 @@ def test_the_patch_that_continues_the_known_is_chosen():
     image[:, :, 320:344, 200:224] = image[:, :, 80:104, 400:424]
     mask = torch.zeros(1, 1, 512, 512)
     mask[:, :, 328:336, 208:216] = 1
-    queries, keys = surroundings(torch.where(mask > 0, 0.5, image), mask)
+    queries, keys = codes(torch.where(mask > 0, 0.5, image), mask)
     token = 41 * GRID + 26
     scores = queries[0, token] @ keys[0].T
     scores[token] = -3e4  # itself
@@ -80,12 +85,12 @@ def test_beyond_the_border_nothing_is_known():
     torch.manual_seed(0)
     image, mask = torch.rand(1, 3, 512, 512), torch.zeros(1, 1, 512, 512)
     image[:, :, 256:266, 256:266] = image[:, :, :10, :10]
-    queries, keys = surroundings(image, mask)
+    queries, keys = codes(image, mask)
     scores = queries[0, 0] @ keys[0].T
     assert scores[32 * GRID + 32] == pytest.approx(scores[1:].max().item(), abs=1e-6)
 
 
 def test_without_surroundings_there_is_no_code():
     attention = PatchAttention(small_config())
-    codes = attention.alike(torch.rand(2, 3, 512, 512), torch.zeros(2, 1, 512, 512))
-    assert [code.shape for code in codes] == [(2, 4096, 0)] * 2
+    found = attention.alike(torch.rand(2, 3, 512, 512), torch.zeros(2, 1, 512, 512))
+    assert [code.shape for code in found] == [(2, 4096, 0)] * 2

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import EPS, VALUES
 
-from rethined_export.models.rethined.surroundings import surroundings
+from rethined_export.models.rethined import surroundings
 from rethined_export.rewrite.surroundings import Surroundings
 
 
@@ -20,7 +20,7 @@ def test_equals_unfolding(share, closeness, values, seed):
     """Planes are sums of 4 terms, squares means of 16; a query is a product over a sum of 9."""
     composite = values.draw(1, 3, 512, 512)
     mask = torch.rand(1, 1, 512, 512, generator=torch.Generator().manual_seed(seed)) < share
-    expected = surroundings(composite, mask.float())
+    expected = surroundings.Surroundings()(composite, mask.float())
     with torch.no_grad():
         actual = Surroundings(closeness)(composite, mask.float())
     most = 1 + composite.abs().max()
