@@ -64,15 +64,12 @@ class Surroundings(nn.Module):
         planes = torch.cat([colours, 1 - (1 - PAINTED) * mask], dim=1)
         fine = F.pad(F.avg_pool2d(planes, FINE), [MARGIN // FINE] * 4)
         rough = F.avg_pool2d(fine, ROUGH // FINE)
-        # One square of colour counts as much as the four of brightness on it.
-        brightness, colour, weight = fine[:, :1], 2 * rough[:, 1:3], rough[:, 3:]
-        energy = 4 * F.avg_pool2d(brightness.square(), 2) + colour.square().sum(1, keepdim=True)
-        each = F.interpolate(weight, scale_factor=2.0, mode="nearest")
-        held = torch.cat([_around(brightness, FINE), _around(colour, ROUGH)], dim=2)
-        counts, total = _around(weight, ROUGH), _around(each, FINE).sum(2, keepdim=True)
-        weights = torch.cat([_around(each, FINE), counts, counts], dim=2)
-        queries = torch.cat([2 * weights * held, -counts], dim=2) / total
-        keys = torch.cat([held, _around(energy, ROUGH)], dim=2)
+        # A square of ROUGH: the brightness of each part, and colour, which counts as much as all.
+        held = torch.cat([F.pixel_unshuffle(fine[:, :1], ROUGH // FINE), 2 * rough[:, 1:3]], dim=1)
+        weight, energy = rough[:, 3:], held.square().sum(1, keepdim=True)
+        total = (ROUGH // FINE) ** 2 * _around(weight).sum(2, keepdim=True)
+        queries = _around(torch.cat([2 * weight * held, -weight], dim=1)) / total
+        keys = _around(torch.cat([held, energy], dim=1))
         places = self.places.expand(len(keys), -1, -1)
         return torch.cat([queries, WRONG_BIT / 2 * places], dim=2), torch.cat([keys, places], dim=2)
 
@@ -85,6 +82,6 @@ def place_bits() -> Tensor:
     return torch.cat([bits.repeat_interleave(GRID, 0), bits.repeat(GRID, 1)], dim=1)
 
 
-def _around(plane: Tensor, square: int) -> Tensor:
-    """A token's squares and those of its margin, ``[B, C, h, w]`` → ``[B, N, C·n²]``."""
-    return F.unfold(plane, (PATCH + 2 * MARGIN) // square, stride=PATCH // square).mT
+def _around(squares: Tensor) -> Tensor:
+    """A token's squares and those of its margin, ``[B, C, 129, 129]`` → ``[B, N, C·9]``."""
+    return F.unfold(squares, (PATCH + 2 * MARGIN) // ROUGH, stride=PATCH // ROUGH).mT

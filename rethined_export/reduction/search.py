@@ -5,6 +5,9 @@ from itertools import pairwise
 
 #: Groups that layers are taken in: a run of every layer alone would take hours.
 GROUPS = 6
+#: Layers are kept for what they gain over this times the error of all in floats: half a decibel.
+#: Weights in 8 bits alone can cost more than the bound, and then keeping layers is no help.
+SLACK = 1.12
 
 
 def groups_of(layers: Sequence[str], count: int = GROUPS) -> list[tuple[str, ...]]:
@@ -25,11 +28,15 @@ def keep_worst(
     Args:
         error: mean square error with these layers kept and all others quantised; not a number where
             the artifact gives none.
-        most: bound.
+        most: bound; where all layers kept do not reach it, :data:`SLACK` times what they reach.
     """
     found = groups_of(layers)
     everything = frozenset(layers)
-    if error(frozenset()) <= most:
+    plain = error(frozenset())
+    if plain <= most:
+        return frozenset()
+    most = max(most, SLACK * error(everything))
+    if plain <= most:
         return frozenset()
     harm = {group: error(everything - frozenset(group)) for group in found}
     # What is no number does most harm of all.

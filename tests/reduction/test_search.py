@@ -48,5 +48,13 @@ def test_a_layer_that_gives_no_number_is_kept_first() -> None:
     assert "layer 20" in keep_worst(LAYERS, error, most=1.0)
 
 
-def test_where_nothing_helps_all_is_kept() -> None:
-    assert keep_worst(LAYERS, lambda _kept: 5.0, most=1.0) == frozenset(LAYERS)
+@given(stored=st.floats(1.0, 1e6))
+def test_where_stored_weights_alone_miss_only_what_adds_to_them_is_kept(stored: float) -> None:
+    of_layers = error_of({"layer 9": stored} | dict.fromkeys(LAYERS[10:], 1e-4))
+    kept = keep_worst(LAYERS, lambda kept: stored + of_layers(kept), most=1.0)
+    assert "layer 9" in kept
+    assert len(kept) == len(LAYERS) // GROUPS
+
+
+def test_where_keeping_does_not_help_nothing_is_kept() -> None:
+    assert keep_worst(LAYERS, lambda _kept: 5.0, most=1.0) == frozenset()
