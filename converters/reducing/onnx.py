@@ -62,10 +62,11 @@ class _Reducer:
                 Integers(made, names).weights()
             case "int8-dynamic":
                 made = self._dynamic(names)
+                Integers(made, how.kept).weights()
             case _:
                 made = self._static(names, how)
         if how.precision != "fp16":
-            halve_constants(made.graph)
+            halve_constants(made.graph, how.untouched)
         if how.integer_io:
             images_as_integers(made.graph)
         self._save(made, path)

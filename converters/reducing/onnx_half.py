@@ -80,12 +80,16 @@ def to_half(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     return made
 
 
-def halve_constants(graph: Any) -> None:
+def halve_constants(graph: Any, layers: frozenset[str]) -> None:
     """Store large floats, such as codes of places, in float16 and cast them before use.
 
-    Layers' weights are left alone, and so are tables: what they hold may be indices.
+    Tables are left alone: what they hold may be indices.
+
+    Args:
+        layers: names of those whose weights too are halved; others' are left alone.
     """
-    alone = {name for node in graph.node if node.op_type in _LEFT_ALONE for name in node.input}
+    left = [n for n in graph.node if n.op_type in _LEFT_ALONE and n.name not in layers]
+    alone = {name for node in left for name in node.input}
     casts = []
     for stored in graph.initializer:
         if stored.data_type != FLOAT or stored.name in alone or stored.ByteSize() < _LARGE:

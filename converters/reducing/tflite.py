@@ -111,15 +111,16 @@ def _recipe(how: Reduction) -> Any:
         operators.CONV_2D_TRANSPOSE,
         operators.FULLY_CONNECTED,
     )
+    halved = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
     for operator in layers:
         match how.precision:
             case "fp16":
-                weights = qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT)
-                halved = qtyping.OpQuantizationConfig(
-                    weight_tensor_config=weights,
-                    compute_precision=qtyping.ComputePrecision.FLOAT,
-                    explicit_dequantize=True,
-                )
                 made.add_quantization_config(".*", operator, halved, "float_casting")
             case "int8-weights":
                 made.add_weight_only_config(".*", operator, 8)
@@ -133,7 +134,9 @@ def _recipe(how: Reduction) -> Any:
     for name in sorted(how.kept):
         scope = re.escape(name)
         made.add_quantization_config(scope, operators.ALL_SUPPORTED, None, "no_quantize")
-        if name not in how.untouched:
-            for operator in layers:
+        for operator in layers:
+            if name in how.untouched:
+                made.add_quantization_config(scope, operator, halved, "float_casting")
+            else:
                 made.add_weight_only_config(scope, operator, 8)
     return made

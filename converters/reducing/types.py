@@ -19,14 +19,15 @@ class Precision:
 
     Attributes:
         means: one line for ``--help``.
-        calibrated: ranges of activations are measured on photos, and so is which layers bear
-            8 bits worst: those compute in floats.
-        stores_all: those too store their weights in 8 bits.
+        calibrated: ranges of activations are measured on photos.
+        searched: so is which layers bear 8 bits worst: those compute in floats.
+        stores_all: those too store their weights in 8 bits; else in float16.
     """
 
     name: str
     means: str
     calibrated: bool = False
+    searched: bool = False
     stores_all: bool = False
 
 
@@ -40,14 +41,21 @@ PRECISIONS = {
             "int8",
             "weights and activations of convolutions in 8 bits",
             calibrated=True,
+            searched=True,
             stores_all=True,
         ),
-        Precision("int8-dynamic", "the same, activations measured anew in each run"),
+        Precision(
+            "int8-dynamic",
+            "the same, activations measured anew in each run",
+            searched=True,
+            stores_all=True,
+        ),
         Precision("int8-weights", "weights in 8 bits, arithmetic in floats"),
         Precision(
             "mixed",
-            "int8, the layers that bear it worst in floats, weights and all",
+            "int8, the layers that bear it worst in floats, their weights in float16",
             calibrated=True,
+            searched=True,
         ),
         Precision("palette6", "weights as one of 64 values a tensor"),
         Precision("palette4", "weights as one of 16 values a tensor"),
@@ -80,7 +88,7 @@ class Reduction:
 
     @property
     def untouched(self) -> frozenset[str]:
-        """Layers whose weights stay as they are too."""
+        """Layers whose weights are not in 8 bits either."""
         return frozenset() if PRECISIONS[self.precision].stores_all else self.kept
 
 

@@ -22,7 +22,7 @@ from rethined_export.spec import ExportSpec, load_reference
 
 #: Photos of a search, of every cover, and how far beyond the gate it aims: those of the judge are
 #: others, and were up to 5 dB below, in int8 up to 4.
-_SEARCHED, _MARGINS_DB = 4, {"int8": 4.2, "mixed": 6.0}
+_SEARCHED, _MARGINS_DB = 4, {"int8": 4.2, "int8-dynamic": 4.2, "mixed": 6.0}
 
 
 @job
@@ -61,7 +61,7 @@ def reduce(
     )
     kept = frozenset(keep or ())
     with installed(made.target):  # quantisers are imported late
-        if precision.calibrated and keep is None:
+        if precision.searched and keep is None:
             report("measuring which layers bear it worst")
             kept = _search(made, reference, reducer, how, threads)
         reducer.reduce(Path(path), replace(how, kept=kept))

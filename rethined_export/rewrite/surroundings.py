@@ -1,5 +1,7 @@
 """Codes of what surrounds each token, without unfolding: squares are picked by slices."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,31 +26,31 @@ _BRIGHTNESS, _FIRST, _SECOND = COLOURS[:, 0].tolist()
 class Surroundings(nn.Module):
     """Twin of the reference's, ``closeness · q`` and ``k``, as maps of 64 × 64.
 
-    Their numbers stand in another order, square by square. Nothing in it has weights: what is
-    compared must not be rounded where layers compute in 8 bits.
+    Their numbers stand in another order, square by square, and places count their root in both.
+    Nothing in it has weights: what is compared must not be rounded where layers compute in 8 bits.
 
     Args:
         closeness: what a mean squared difference of 1 costs a score.
     """
 
     places: Tensor
-    asked_places: Tensor
 
     def __init__(self, closeness: float) -> None:
         super().__init__()
         self.closeness = closeness
-        places = place_bits().T.reshape(1, -1, GRID, GRID)
-        self.register_buffer("places", places.contiguous())
-        self.register_buffer("asked_places", closeness * WRONG_BIT / 2 * places)
+        # The root of what a place counts, so that queries and keys share what is stored.
+        places = math.sqrt(closeness * WRONG_BIT / 2) * place_bits()
+        self.register_buffer("places", places.T.reshape(1, -1, GRID, GRID).contiguous())
 
     def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 71, 64, 64]``."""
         # Averages of colours are colours of averages, of a quarter of the pixels.
-        colours = _colours(F.avg_pool2d(composite, FINE))
-        # Row by row: a sum of all in float16 would be near what it holds.
-        colours = colours - colours.mean(3, keepdim=True).mean(2, keepdim=True)
+        image = F.avg_pool2d(composite, FINE)
+        # Row by row: a sum of all in float16 would be near what it holds. And before colours are
+        # added up: their differences are far smaller than what float16 rounds of the sums.
+        image = image - image.mean(3, keepdim=True).mean(2, keepdim=True)
         counts = 1 - (1 - PAINTED) * F.avg_pool2d(mask, FINE)
-        fine = F.pad(torch.cat([colours, counts], dim=1), [MARGIN // FINE] * 4)
+        fine = F.pad(torch.cat([_colours(image), counts], dim=1), [MARGIN // FINE] * 4)
         rough = F.avg_pool2d(fine, ROUGH // FINE)
         held = torch.cat([*_parts(fine[:, :1]), 2 * rough[:, 1:3]], dim=1)
         weight, energy = rough[:, 3:], (held * held).sum(1, keepdim=True)
@@ -56,8 +58,7 @@ class Surroundings(nn.Module):
         asked = self.closeness * weight
         queries = _around(torch.cat([2 * asked * held, -asked], dim=1)) / total
         keys = _around(torch.cat([held, energy], dim=1))
-        queries = torch.cat([queries, self.asked_places], dim=1)
-        return queries, torch.cat([keys, self.places], dim=1)
+        return torch.cat([queries, self.places], dim=1), torch.cat([keys, self.places], dim=1)
 
 
 def _colours(image: Tensor) -> Tensor:

@@ -154,14 +154,35 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     convs = [op for op in graph.operators if len(op.inputs) == 3]
     kinds = [graph.tensors[op.inputs[1]].type for op in convs]
     assert kinds == [schema.TensorType.INT8, schema.TensorType.FLOAT32, schema.TensorType.INT8]
+    makers = {op.outputs[0]: op.inputs[0] for op in graph.operators}
+    assert graph.tensors[makers[convs[1].inputs[1]]].type == schema.TensorType.FLOAT16
 
 
-def test_layers_that_compute_in_floats_are_stored_in_8_bits(exact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_layers_that_compute_in_floats_are_stored_in_8_bits(
+    precision: str, exact: Path, tmp_path: Path
+) -> None:
     layers = frozenset(reducer(exact).layers())
-    path = reduced(exact, tmp_path, "int8", kept=layers)
+    path = reduced(exact, tmp_path, precision, kept=layers)
     weights = reduced(exact, tmp_path, "int8-weights")
     assert nearness(path, exact) == pytest.approx(nearness(weights, exact), abs=1e-3)
     assert path.stat().st_size <= MOST["int8"] * exact.stat().st_size
+
+
+def test_equal_vectors_are_written_once(exact: Path, tmp_path: Path) -> None:
+    """But for the data of buffers."""
+    model = target.unpack(reduced(exact, tmp_path, "int8-weights"))
+    given = [tensor.quantization for tensor in model.subgraphs[0].tensors if tensor.quantization]
+    given = [one for one in given if one.zeroPoint is not None and len(one.zeroPoint) > 1]
+    lengths = [len(one.zeroPoint) for one in given]
+    once = target.pack(model)
+    for number, one in enumerate(given):
+        one.zeroPoint = one.zeroPoint + number
+    assert len(target.pack(model)) - len(once) >= 8 * (sum(lengths) - sum(set(lengths))) > 0
+    (tmp_path / "once.tflite").write_bytes(once)
+    read = target.unpack(tmp_path / "once.tflite").subgraphs[0].tensors
+    zeros = [tensor.quantization.zeroPoint for tensor in read if tensor.quantization]
+    assert not any(np.any(zero) for zero in zeros if zero is not None)
 
 
 def test_images_as_integers(exact: Path, tmp_path: Path) -> None:

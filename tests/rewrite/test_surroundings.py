@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from twins import EPS, VALUES
 
 from rethined_export.models.rethined import surroundings
+from rethined_export.models.rethined.surroundings import WRONG_BIT
 from rethined_export.rewrite.surroundings import Surroundings
 
 
@@ -26,5 +27,8 @@ def test_equals_unfolding(share, closeness, values, seed):
     most = 1 + composite.abs().max()
     for made, wanted, scale in zip(actual, expected, (closeness, 1), strict=True):
         by_square = wanted[0, :, :63].unflatten(1, (7, 9)).mT.flatten(1)
-        error = made[0].flatten(1).T - scale * torch.cat([by_square, wanted[0, :, 63:]], dim=1)
+        error = made[0, :63].flatten(1).T - scale * by_square
         assert error.abs().max() <= 64 * EPS * scale * most**2
+    places = [code[0, 63:].flatten(1).T for code in actual]
+    wrong = places[0] @ places[1].T - closeness * expected[0][0, :, 63:] @ expected[1][0, :, 63:].T
+    assert wrong.abs().max() <= 64 * EPS * closeness * WRONG_BIT
