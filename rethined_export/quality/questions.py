@@ -99,6 +99,7 @@ VARIATIONS = (
     replace(_SHIPPED, question="band", answer="blur σ = 2.01, as published", band=_narrow_blur),
     replace(_SHIPPED, question="band", answer="blur σ = 2.01·s", band=_wide_blur),
     replace(_SHIPPED, question="seams", answer="overlapping, sin² window", window=True),
+    replace(_SHIPPED, question="amount", answer="five quarters", amount=1.25),
     replace(_SHIPPED, question="amount", answer="three quarters", amount=0.75),
     replace(_SHIPPED, question="amount", answer="half", amount=0.5),
     replace(_SHIPPED, question="amount", answer="none: enlarged coarse image", amount=0.0),
