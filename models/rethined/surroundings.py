@@ -2,11 +2,12 @@
 
 What a query knows of its patch and the pixels around it is compared with the same pixels of a key:
 
-    d(i, j) = Σ_p w_ip |x_ip − x_jp|² / Σ_p w_ip
-            = Σ_p w_ip |x_ip|² / Σ_p w_ip − (2 Σ_p w_ip x_ip·x_jp − Σ_p w_ip |x_jp|²) / Σ_p w_ip
+    −d(i, j) = −Σ_p w_ip |x_ip − x_jp|² / Σ_p w_ip
+             = (2 Σ_p w_ip x_ip·x_jp − Σ_p w_ip |x_jp|² − Σ_p w_ip |x_ip|²) / Σ_p w_ip
 
-The first term is the same for all keys of a query, so it is left out; the second is a product.
-PatchMatch (Barnes 2009) searches by the same distance.
+is a product. Its last term is the same for all keys of a query and chooses nothing; with it the
+best scores are near zero, where float16 tells them apart. PatchMatch (Barnes 2009) searches by the
+same distance.
 
 Deep in a large hole tokens look alike, and would all copy one key. So neighbours are made to ask
 for neighbours: where a key stands within a period of 16 tokens is compared with where the query
@@ -24,8 +25,9 @@ from rethined_export.models.rethined.config import GRID, PATCH
 MARGIN, FINE, ROUGH = 2, 2, 4
 #: Bits of a row's and a column's place in a period, and the distance that a wrong one adds.
 BITS, WRONG_BIT = 4, 0.001
-#: Numbers in a code: brightness, two differences of colours, and energy or weight; places.
-CODE = ((PATCH + 2 * MARGIN) // FINE) ** 2 + 3 * ((PATCH + 2 * MARGIN) // ROUGH) ** 2 + 2 * BITS
+#: Numbers in a code: brightness, two differences of colours, and energy or weight; a query's
+#: own energy; places.
+CODE = ((PATCH + 2 * MARGIN) // FINE) ** 2 + 3 * ((PATCH + 2 * MARGIN) // ROUGH) ** 2 + 1 + 2 * BITS
 #: Weight of a painted pixel; a known one's is 1. It decides where nothing near is known.
 PAINTED = 0.03
 #: What a mean squared difference of 1, summed over colours, costs a score. Distances are at most 3,
@@ -48,11 +50,11 @@ class Surroundings(nn.Module):
         self.register_buffer("places", place_bits(), persistent=False)
 
     def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of all tokens as queries and as keys, ``[B, N, 71]`` each.
+        """Codes of all tokens as queries and as keys, ``[B, N, 72]`` each.
 
-        The product of two is the negated distance of a query's surroundings to a key's, in [0, 3],
-        and of their places, but for a number that is the same for all keys. Beyond the image's
-        border nothing is known.
+        The product of two is the negated distance of a query's surroundings to a key's, in [−3, 0],
+        and the agreement of their places, in [−0.004, 0.004]. Beyond the image's border nothing is
+        known.
 
         Args:
             composite: the photo, painted in the hole, RGB ``[B, 3, 512, 512]`` in [0, 1].
@@ -68,10 +70,12 @@ class Surroundings(nn.Module):
         held = torch.cat([F.pixel_unshuffle(fine[:, :1], ROUGH // FINE), 2 * rough[:, 1:3]], dim=1)
         weight, energy = rough[:, 3:], held.square().sum(1, keepdim=True)
         total = (ROUGH // FINE) ** 2 * _around(weight).sum(2, keepdim=True)
+        own = _around(weight * energy).sum(2, keepdim=True) / total
         queries = _around(torch.cat([2 * weight * held, -weight], dim=1)) / total
         keys = _around(torch.cat([held, energy], dim=1))
         places = self.places.expand(len(keys), -1, -1)
-        return torch.cat([queries, WRONG_BIT / 2 * places], dim=2), torch.cat([keys, places], dim=2)
+        queries = torch.cat([queries, -own, WRONG_BIT / 2 * places], dim=2)
+        return queries, torch.cat([keys, torch.ones_like(own), places], dim=2)
 
 
 def place_bits() -> Tensor:

@@ -33,17 +33,19 @@ class Surroundings(nn.Module):
         closeness: what a mean squared difference of 1 costs a score.
     """
 
+    one: Tensor
     places: Tensor
 
     def __init__(self, closeness: float) -> None:
         super().__init__()
         self.closeness = closeness
+        self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
         # The root of what a place counts, so that queries and keys share what is stored.
         places = math.sqrt(closeness * WRONG_BIT / 2) * place_bits()
         self.register_buffer("places", places.T.reshape(1, -1, GRID, GRID).contiguous())
 
     def forward(self, composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 71, 64, 64]``."""
+        """``[1, 3, 512, 512]`` and ``[1, 1, 512, 512]`` → queries and keys ``[1, 72, 64, 64]``."""
         # Averages of colours are colours of averages, of a quarter of the pixels.
         image = F.avg_pool2d(composite, FINE)
         # Row by row: a sum of all in float16 would be near what it holds. And before colours are
@@ -54,11 +56,14 @@ class Surroundings(nn.Module):
         rough = F.avg_pool2d(fine, ROUGH // FINE)
         held = torch.cat([*_parts(fine[:, :1]), 2 * rough[:, 1:3]], dim=1)
         weight, energy = rough[:, 3:], (held * held).sum(1, keepdim=True)
-        total = (_SIDE * ROUGH // FINE) ** 2 * F.avg_pool2d(weight, _SIDE, _STEP)
-        asked = self.closeness * weight
-        queries = _around(torch.cat([2 * asked * held, -asked], dim=1)) / total
+        # Means over squares; each of ROUGH stands for so many of FINE.
+        mean, parts = F.avg_pool2d(weight, _SIDE, _STEP), (ROUGH // FINE) ** 2
+        own = -self.closeness / parts * F.avg_pool2d(weight * energy, _SIDE, _STEP) / mean
+        asked = self.closeness / (_SIDE**2 * parts) * weight
+        queries = _around(torch.cat([2 * asked * held, -asked], dim=1)) / mean
         keys = _around(torch.cat([held, energy], dim=1))
-        return torch.cat([queries, self.places], dim=1), torch.cat([keys, self.places], dim=1)
+        queries = torch.cat([queries, own, self.places], dim=1)
+        return queries, torch.cat([keys, self.one, self.places], dim=1)
 
 
 def _colours(image: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ def test_equals_unfolding(share, closeness, values, seed):
     most = 1 + composite.abs().max()
     for made, wanted, scale in zip(actual, expected, (closeness, 1), strict=True):
         by_square = wanted[0, :, :63].unflatten(1, (7, 9)).mT.flatten(1)
-        error = made[0, :63].flatten(1).T - scale * by_square
+        by_square = torch.cat([by_square, wanted[0, :, 63:64]], dim=1)
+        error = made[0, :64].flatten(1).T - scale * by_square
         assert error.abs().max() <= 64 * EPS * scale * most**2
-    places = [code[0, 63:].flatten(1).T for code in actual]
-    wrong = places[0] @ places[1].T - closeness * expected[0][0, :, 63:] @ expected[1][0, :, 63:].T
+    places = [code[0, 64:].flatten(1).T for code in actual]
+    wrong = places[0] @ places[1].T - closeness * expected[0][0, :, 64:] @ expected[1][0, :, 64:].T
     assert wrong.abs().max() <= 64 * EPS * closeness * WRONG_BIT

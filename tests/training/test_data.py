@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -79,13 +79,14 @@ def test_a_pool_is_drawn_once(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([64, 128, 512]), st.floats(0.05, 0.5))
+@example(6207, 64, 0.375)  # a box that lies beyond the upper border altogether
 def test_holes_cover_what_was_asked(seed: int, side: int, cover: float) -> None:
     for draw in (strokes, boxes, blobs, objects):
         hole = draw(np.random.default_rng(seed), side, cover)
         assert hole.shape == (side, side)
         assert set(np.unique(hole)) <= {0, 1}
-        # The last shape may add all of itself: an object's radius is 0.2, longer with its lobes.
-        assert cover - 0.01 <= hole.mean() <= cover + 0.3
+        # The last shape may add all of itself: a box 0.16, an object 0.13, and more with its lobes.
+        assert cover - 0.01 <= hole.mean() <= cover + 0.2
 
 
 def test_thin_strokes_are_thinner() -> None:

@@ -54,7 +54,8 @@ def boxes(random: np.random.Generator, side: int, cover: float) -> Hole:
     while _cover(hole) < cover:
         height, width = (int(v) for v in random.uniform(0.05, 0.4, 2) * side)
         top, left = (int(v) for v in random.uniform(-0.1, 1, 2) * side)
-        hole[max(top, 0) : top + height + 1, max(left, 0) : left + width + 1] = 1
+        bottom, right = (max(edge, 0) for edge in (top + height + 1, left + width + 1))
+        hole[max(top, 0) : bottom, max(left, 0) : right] = 1
     return hole
 
 
