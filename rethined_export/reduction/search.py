@@ -5,9 +5,6 @@ from itertools import pairwise
 
 #: Groups that layers are taken in: a run of every layer alone would take hours.
 GROUPS = 12
-#: Layers are kept for what they gain over this times the error of all in floats: half a decibel.
-#: Weights in 8 bits alone can cost more than the bound, and then keeping layers is no help.
-SLACK = 1.12
 
 
 def groups_of(layers: Sequence[str], count: int = GROUPS) -> list[tuple[str, ...]]:
@@ -17,27 +14,20 @@ def groups_of(layers: Sequence[str], count: int = GROUPS) -> list[tuple[str, ...
     return [tuple(layers[a:b]) for a, b in pairwise(edges)]
 
 
-def keep_worst(
-    layers: Sequence[str], error: Callable[[frozenset[str]], float], most: float
-) -> frozenset[str]:
-    """The layers to keep in floats, so that the error stays within a bound.
+def keep_worst(layers: Sequence[str], error: Callable[[frozenset[str]], float]) -> frozenset[str]:
+    """The layers to keep in floats, so that the error stays within its bound.
 
     Each group is quantised alone; of those that do most harm so many are kept, by bisection, that
     what is left together does little enough. Errors of groups do not simply add up, so it is
     measured.
 
     Args:
-        error: mean square error with these layers kept and all others quantised; not a number where
-            the artifact gives none.
-        most: bound; where all layers kept do not reach it, :data:`SLACK` times what they reach.
+        error: mean square error with these layers kept and all others quantised, over what it may
+            be, so that 1 is enough; not a number where the artifact gives none.
     """
     found = groups_of(layers)
     everything = frozenset(layers)
-    plain = error(frozenset())
-    if plain <= most:
-        return frozenset()
-    most = max(most, SLACK * error(everything))
-    if plain <= most:
+    if error(frozenset()) <= 1:
         return frozenset()
     harm = {group: error(everything - frozenset(group)) for group in found}
     # What is no number does most harm of all.
@@ -49,7 +39,7 @@ def keep_worst(
     few, enough = 0, len(ranked)
     while enough - few > 1:
         between = (few + enough) // 2
-        if error(worst(between)) <= most:
+        if error(worst(between)) <= 1:
             enough = between
         else:
             few = between

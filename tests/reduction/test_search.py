@@ -31,30 +31,22 @@ def error_of(harm: dict[str, float]):
 @given(bad=st.sets(st.sampled_from(LAYERS), max_size=6), size=st.floats(2.0, 1e6))
 def test_harmful_layers_are_kept_and_not_much_else(bad: set[str], size: float) -> None:
     harm = {layer: (size if layer in bad else 1e-3) for layer in LAYERS}
-    kept = keep_worst(LAYERS, error_of(harm), most=1.0)
+    kept = keep_worst(LAYERS, error_of(harm))
     assert bad <= kept
     assert error_of(harm)(kept) <= 1.0
     assert len(kept) <= len(bad) * len(LAYERS) // GROUPS
 
 
 def test_nothing_is_kept_where_nothing_hurts() -> None:
-    assert keep_worst(LAYERS, lambda _kept: 0.0, most=1.0) == frozenset()
+    assert keep_worst(LAYERS, lambda _kept: 0.0) == frozenset()
 
 
 def test_a_layer_that_gives_no_number_is_kept_first() -> None:
     def error(kept: frozenset[str]) -> float:
         return math.nan if "layer 20" not in kept else 0.5
 
-    assert "layer 20" in keep_worst(LAYERS, error, most=1.0)
+    assert "layer 20" in keep_worst(LAYERS, error)
 
 
-@given(stored=st.floats(1.0, 1e6))
-def test_where_stored_weights_alone_miss_only_what_adds_to_them_is_kept(stored: float) -> None:
-    of_layers = error_of({"layer 9": stored} | dict.fromkeys(LAYERS[10:], 1e-4))
-    kept = keep_worst(LAYERS, lambda kept: stored + of_layers(kept), most=1.0)
-    assert "layer 9" in kept
-    assert len(kept) == len(LAYERS) // GROUPS
-
-
-def test_where_keeping_does_not_help_nothing_is_kept() -> None:
-    assert keep_worst(LAYERS, lambda _kept: 5.0, most=1.0) == frozenset()
+def test_where_nothing_helps_all_is_kept() -> None:
+    assert keep_worst(LAYERS, lambda _kept: 5.0) == frozenset(LAYERS)
