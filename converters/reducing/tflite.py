@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class _Reducer:
         recipe = _recipe(how)
         made = Quantizer(bytearray(self._data), recipe.get_quantization_recipe())
         if made.need_calibration and self._ranges is None:
-            self._ranges = self._measured(recipe, how)
+            self._ranges = self._measured(_recipe(replace(how, kept=frozenset())), how)
         result = made.quantize(
             self._ranges if made.need_calibration else None,
             enable_progress_bar=False,

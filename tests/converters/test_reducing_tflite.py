@@ -158,6 +158,16 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     assert graph.tensors[makers[convs[1].inputs[1]]].type == schema.TensorType.FLOAT16
 
 
+@pytest.mark.parametrize("precision", ["int8", "mixed"])
+def test_which_layers_were_kept_first_changes_nothing(
+    precision: str, exact: Path, tmp_path: Path
+) -> None:
+    one, path = reducer(exact), tmp_path / "made.tflite"
+    for kept in (frozenset(one.layers()), frozenset[str]()):
+        one.reduce(path, Reduction(precision, photos, kept=kept))
+    assert path.read_bytes() == reduced(exact, tmp_path, precision).read_bytes()
+
+
 @pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
 def test_layers_that_compute_in_floats_are_stored_in_8_bits(
     precision: str, exact: Path, tmp_path: Path
