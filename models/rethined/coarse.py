@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rethined_export.models.rethined.colour import as_colourful
 from rethined_export.models.rethined.config import RethinedConfig
 from rethined_export.models.rethined.mobileone import MobileOneBlock, MobileOneEncoder
 from rethined_export.models.rethined.push_pull import push_pull
@@ -38,7 +39,7 @@ class CoarseModel(nn.Module):
             return torch.sigmoid(self.decode(features)), features
         fill = push_pull(x, mask)
         features = self.model(torch.cat([fill, mask], dim=1))
-        return fill + self.decode(features), features
+        return fill + as_colourful(self.decode(features), x, 1 - mask), features
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """The encoder's five features to ``[B, 3, H, H]``, of any range."""

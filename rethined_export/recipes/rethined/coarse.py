@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rethined_export.models.rethined.coarse import CoarseModel, SeparableUp
+from rethined_export.models.rethined.colour import as_colourful
 from rethined_export.models.rethined.push_pull import filled
 from rethined_export.rewrite.skips import SplitSeparable
 from rethined_export.rewrite.wide import Wide
@@ -58,4 +59,4 @@ class CoarseGraph(nn.Module):
             return x + hole * torch.sigmoid(network.decode(features)), features
         fill = filled(x, hole, known)
         features = network.model(torch.cat([fill, mask], dim=1))
-        return fill + hole * network.decode(features), features
+        return fill + hole * as_colourful(network.decode(features), x, known), features
