@@ -1,6 +1,7 @@
 """TFLite: ai-edge-quantizer, and what it leaves: large constants and the names of tensors."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from rethined_export.converters.reducing.tflite_constants import LAYERS, Halving, shorten_names
 from rethined_export.converters.reducing.types import UNIT, Reduction, Sample
 from rethined_export.converters.tflite import channels_last, pack, unpack
+
+#: Place of the weights among a layer's inputs.
+_WEIGHT = 1
 
 
 def reducer(artifact: Path) -> "_Reducer":
@@ -35,18 +39,27 @@ class _Reducer:
 
     def layers(self) -> tuple[str, ...]:
         """Convolutions and fully connected layers, by the names of their outputs."""
+        return tuple(self._name(operator) for operator in self._layers())
+
+    def _layers(self) -> Iterator[Any]:
         kinds = {getattr(schema.BuiltinOperator, name) for name in LAYERS}
-        return tuple(
-            self._graph.tensors[operator.outputs[0]].name.decode()
-            for operator in self._graph.operators
-            if self._codes[operator.opcodeIndex].builtinCode in kinds
-        )
+        for operator in self._graph.operators:
+            if self._codes[operator.opcodeIndex].builtinCode in kinds:
+                yield operator
+
+    def _name(self, operator: Any) -> str:
+        return str(self._graph.tensors[operator.outputs[0]].name.decode())
+
+    def _sharing(self) -> frozenset[str]:
+        """Layers whose weights others read too."""
+        readers = Counter(int(operator.inputs[_WEIGHT]) for operator in self._layers())
+        return frozenset(self._name(o) for o in self._layers() if readers[o.inputs[_WEIGHT]] > 1)
 
     def reduce(self, path: Path, how: Reduction) -> None:
         """Write the reduced file."""
         from ai_edge_quantizer.quantizer import Quantizer
 
-        recipe = _recipe(how)
+        recipe = _recipe(how, self._sharing())
         made = Quantizer(bytearray(self._data), recipe.get_quantization_recipe())
         if made.need_calibration and self._ranges is None:
             self._ranges = self._measured(_recipe(replace(how, kept=frozenset())), how)
@@ -100,8 +113,13 @@ class _Runs:
             }
 
 
-def _recipe(how: Reduction) -> Any:
-    """A recipe manager: what the quantiser is to do with which operators."""
+def _recipe(how: Reduction, sharing: frozenset[str] = frozenset()) -> Any:
+    """A recipe manager: what the quantiser is to do with which operators.
+
+    Args:
+        sharing: layers that share their weights, which it cannot store for one in float16 and for
+            another in 8 bits; of those that are untouched they stay in fp32.
+    """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.recipe_manager import RecipeManager
 
@@ -135,7 +153,7 @@ def _recipe(how: Reduction) -> Any:
     for name in sorted(how.kept):
         scope = re.escape(name)
         made.add_quantization_config(scope, operators.ALL_SUPPORTED, None, "no_quantize")
-        for operator in layers:
+        for operator in () if name in how.untouched & sharing else layers:
             if name in how.untouched:
                 made.add_quantization_config(scope, operator, halved, "float_casting")
             else:

@@ -32,15 +32,19 @@ def photos(count: int = 3) -> Iterator[Sample]:
         yield {"image": (levels / 255).astype(np.float32), "mask": mask}
 
 
-def filler(path: Path) -> Path:
-    """Three convolutions set into the photo, codes added in between; a table of large indices."""
+def filler(path: Path, widths: tuple[int, ...] = (WIDTH, WIDTH, 3)) -> Path:
+    """Convolutions set into the photo, codes added behind the first; a table of large indices.
+
+    Convolutions behind the first that are of one shape share their weights.
+    """
     random = np.random.default_rng(0)
     image, mask = Tensor((1, SIDE, SIDE, 3)), Tensor((1, SIDE, SIDE, 1))
-    steps, now, channels = [], image, 3
-    for number, made in enumerate((WIDTH, WIDTH, 3)):
+    steps, now, channels, weights = [], image, 3, {}
+    for number, made in enumerate(widths):
         weight = random.normal(0, (channels * 9) ** -0.5, (made, 3, 3, channels))
         out = Tensor((1, SIDE, SIDE, made))
-        inputs = [now, constant(weight, FLOAT), constant(np.full(made, 0.1), FLOAT)]
+        shared = weights.setdefault((made, channels), constant(weight, FLOAT))
+        inputs = [now, shared, constant(np.full(made, 0.1), FLOAT)]
         steps.append(Step("CONV_2D", inputs, [out], "Conv2DOptions", _CONV))
         now, channels = out, made
         if number == 0:
@@ -156,6 +160,20 @@ def test_layers_that_are_kept_stay_in_floats(exact: Path, tmp_path: Path) -> Non
     assert kinds == [schema.TensorType.INT8, schema.TensorType.FLOAT32, schema.TensorType.INT8]
     makers = {op.outputs[0]: op.inputs[0] for op in graph.operators}
     assert graph.tensors[makers[convs[1].inputs[1]]].type == schema.TensorType.FLOAT16
+
+
+def test_weights_that_layers_share(tmp_path: Path) -> None:
+    """One is kept and the other is not; which the quantiser cannot do in float16."""
+    shared = filler(tmp_path / "shared.tflite", (WIDTH, WIDTH, WIDTH, 3))
+    kept = frozenset(reducer(shared).layers()[1:2])
+    graph = target.unpack(reduced(shared, tmp_path, "mixed", kept=kept)).subgraphs[0]
+    convs = [op for op in graph.operators if len(op.inputs) == 3]
+    kinds = [graph.tensors[op.inputs[1]].type for op in convs]
+    assert kinds == [
+        schema.TensorType.INT8,
+        schema.TensorType.FLOAT32,
+        *[schema.TensorType.INT8] * 2,
+    ]
 
 
 @pytest.mark.parametrize("precision", ["int8", "mixed"])
