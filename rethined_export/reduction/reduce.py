@@ -23,8 +23,8 @@ from rethined_export.spec import ExportSpec, load_reference
 
 Errors = npt.NDArray[np.float64]
 #: Photos of a search, of every cover, and how far beyond the gate it aims: those of the judge are
-#: others, and were up to 5 dB below, in int8 up to 4. Where weights in 8 bits alone cost more than
-#: that, keeping layers is no help: on such a photo a tenth of a decibel more than they cost is enough.
+#: others, and were up to 5 dB below, in int8 up to 4. Where weights in 8 bits alone miss that,
+#: keeping layers is no help: on such a photo a tenth of a decibel more than they cost is enough.
 _SEARCHED, _MARGINS_DB = 8, {"int8": 4.2, "int8-dynamic": 4.2, "mixed": 6.0}
 _SLACK = 1.02
 
