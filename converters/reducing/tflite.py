@@ -153,9 +153,9 @@ def _recipe(how: Reduction, sharing: frozenset[str] = frozenset()) -> Any:
     for name in sorted(how.kept):
         scope = re.escape(name)
         made.add_quantization_config(scope, operators.ALL_SUPPORTED, None, "no_quantize")
-        for operator in () if name in how.untouched & sharing else layers:
-            if name in how.untouched:
-                made.add_quantization_config(scope, operator, halved, "float_casting")
-            else:
+        for operator in layers:
+            if name not in how.untouched:
                 made.add_weight_only_config(scope, operator, 8)
+            elif name not in sharing:
+                made.add_quantization_config(scope, operator, halved, "float_casting")
     return made
