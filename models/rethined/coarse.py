@@ -39,7 +39,7 @@ class CoarseModel(nn.Module):
             return torch.sigmoid(self.decode(features)), features
         fill = push_pull(x, mask)
         features = self.model(torch.cat([fill, mask], dim=1))
-        return fill + as_colourful(self.decode(features), x, 1 - mask), features
+        return fill + as_colourful(self.decode(features), x, mask), features
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """The encoder's five features to ``[B, 3, H, H]``, of any range."""

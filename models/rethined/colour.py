@@ -12,7 +12,7 @@ NONE, ENOUGH = 0.001, 0.003
 _LEAST_KNOWN = 1e-4
 
 
-def as_colourful(painted: Tensor, x: Tensor, known: Tensor) -> Tensor:
+def as_colourful(painted: Tensor, x: Tensor, mask: Tensor) -> Tensor:
     """Take the colour from what is painted where the known pixels have none.
 
     Colour is the mean difference of a pixel's channels from their mean, of averages over 8×8
@@ -21,11 +21,12 @@ def as_colourful(painted: Tensor, x: Tensor, known: Tensor) -> Tensor:
     Args:
         painted: added to a fill of the known pixels' colours, ``[B, 3, H, H]``.
         x: the image, zero in the hole ``[B, 3, H, H]``.
-        known: 1 where it is not, ``[B, 1 or 3, H, H]``.
+        mask: 1 = hole, ``[B, 1, H, H]``.
     """
     tokens = F.avg_pool2d(x, PATCH)
     colour = (tokens - tokens.mean(1, keepdim=True)).abs().mean((1, 2, 3), keepdim=True)
-    share = F.avg_pool2d(known, PATCH).mean((1, 2, 3), keepdim=True).clamp(min=_LEAST_KNOWN)
-    kept = ((colour / share - NONE) / (ENOUGH - NONE)).clamp(0, 1)
+    # What is known of each token first: exact in float16, as one less a mean of all is not.
+    known = (1 - F.avg_pool2d(mask, PATCH)).mean((1, 2, 3), keepdim=True).clamp(min=_LEAST_KNOWN)
+    kept = ((colour / known - NONE) / (ENOUGH - NONE)).clamp(0, 1)
     grey = painted.mean(1, keepdim=True)
     return grey + kept * (painted - grey)

@@ -59,4 +59,4 @@ class CoarseGraph(nn.Module):
             return x + hole * torch.sigmoid(network.decode(features)), features
         fill = filled(x, hole, known)
         features = network.model(torch.cat([fill, mask], dim=1))
-        return fill + hole * as_colourful(network.decode(features), x, known), features
+        return fill + hole * as_colourful(network.decode(features), x, mask), features

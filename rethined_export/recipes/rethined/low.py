@@ -57,7 +57,7 @@ class LowResolution(nn.Module):
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         self.blur = SeparableBlur()
-        if self.paper:
+        if self.paper or self.config.surroundings:
             self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
         if self.config.surroundings:
             self.surroundings = Surroundings(float(head.closeness))
@@ -75,7 +75,7 @@ class LowResolution(nn.Module):
         queries, keys = self.project(high, self._context(features)).chunk(2, dim=1)
         asking, offering = [queries], [keys]
         if self.config.surroundings:
-            around, of_keys = self.surroundings(composite, mask_low)
+            around, of_keys = self.surroundings(composite, mask_low, self.one)
             asking.append(around)
             offering.append(of_keys)
         if self.paper:
