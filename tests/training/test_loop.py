@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from rethined_export.models.rethined.push_pull import push_pull
 from rethined_export.models.rethined.training import loop, objective
@@ -22,9 +22,11 @@ from rethined_export.models.rethined.training.average import Average
 from rethined_export.models.rethined.training.images import Pixels
 from rethined_export.models.rethined.training.loop import DivergedError, Noted, train
 from rethined_export.models.rethined.training.procedural import scene
+from rethined_export.models.rethined.training.samples import Batch, Samples
 from rethined_export.models.rethined.training.settings import Settings, Stage, TrainingError
 from rethined_export.models.rethined.training.start import new_model
 from rethined_export.models.rethined.training.state import CHECKPOINT
+from rethined_export.models.weights import shipped
 from rethined_export.recipes.rethined.weights import load_checkpoint
 
 COARSE = Stage("coarse", side=64, batch=2, steps=4, rate=1e-3)
@@ -241,7 +243,7 @@ def test_a_run_begins_with_what_another_ended_with(
     modules = loop.Trained(dataclasses.replace(SETTINGS, seed=3, average=0.5)).modules
     closeness = modules["model"].generator.multihead_attention.closeness
     closeness += 1
-    loop.load_start(finished / CHECKPOINT, modules)
+    loop.load_start(finished / CHECKPOINT, modules, nothing_seen)
     ended = {
         name.removeprefix("model."): tensor
         for name, tensor in load_file(finished / CHECKPOINT).items()
@@ -253,9 +255,41 @@ def test_a_run_begins_with_what_another_ended_with(
     assert not torch.equal(closeness, ended["generator.multihead_attention.closeness"])
     shapes = loop.Trained(dataclasses.replace(SETTINGS, branches=2)).modules
     with pytest.raises(TrainingError, match=r"its model has another shape \(Missing"):
-        loop.load_start(finished / CHECKPOINT, shapes)
-    with pytest.raises(TrainingError, match="no checkpoint of rethined-train"):
-        loop.load_start(finished / "weights.safetensors", modules)
+        loop.load_start(finished / CHECKPOINT, shapes, nothing_seen)
+    save_file({"d0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(TrainingError, match="neither a checkpoint of rethined-train nor"):
+        loop.load_start(tmp_path / "other.safetensors", modules, nothing_seen)
+
+
+def weights_file() -> Path:
+    path = shipped("mobile", "paper")
+    assert path is not None
+    return path
+
+
+def nothing_seen() -> Iterator[Batch]:
+    raise AssertionError("a checkpoint needs no images")
+
+
+def test_a_run_begins_with_deployed_weights(images: Scenes, tmp_path: Path) -> None:
+    """After a step of nearly nothing it gives what it was given, but for what its norms take in of
+    the moments of one small batch: a tenth."""
+    stage = dataclasses.replace(COARSE, steps=1, rate=1e-12)
+    settings = dataclasses.replace(SETTINGS, stages=(stage,), seed=4, average=0.9)
+    weights = loop.train(settings, images, "scenes", tmp_path, workers=0,
+                         tell=lambda noted: None, start=weights_file())  # fmt: skip
+    case = Samples(images, 512, 1)[0].to(torch.device("cpu"))
+    known = case.image * (1 - case.mask)
+    filled = []
+    for path in (weights_file(), weights):
+        model = load_checkpoint(path, "mobile", "paper").model.eval()
+        with torch.no_grad():
+            filled.append(model.coarse_model(known, case.mask)[0])
+    gained = (filled[0] - push_pull(known, case.mask)).square().mean()
+    assert (filled[0] - filled[1]).square().mean() < 0.1 * gained
+    shapes = loop.Trained(dataclasses.replace(settings, start="zeros")).modules
+    with pytest.raises(TrainingError, match="its model has another shape"):
+        loop.load_start(weights_file(), shapes, lambda: iter(()))
 
 
 def test_the_running_mean_follows() -> None:

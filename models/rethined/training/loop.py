@@ -3,6 +3,7 @@
 One process, or several under ``torchrun``: each takes its share of every batch.
 """
 
+import functools
 import os
 import time
 from collections import deque
@@ -51,6 +52,8 @@ _WON, _WON_FOR = 0.02, 300
 _TRIED = 4
 #: Batches that each process keeps ready.
 _AHEAD = 4
+#: Images that deployed weights are looked at with before they are trained.
+_SIGHT = 16
 
 
 class DivergedError(RuntimeError):
@@ -170,7 +173,7 @@ def train(
     if (folder / CHECKPOINT).exists():
         done, tensors = load_state(folder / CHECKPOINT, trained.modules, settings, run)
     elif start is not None:
-        load_start(start, trained.modules)
+        load_start(start, trained.modules, functools.partial(_sight, settings, images, workers))
     trained.to(where.device)
     first = 0
     with Journal(folder) as journal:
@@ -190,6 +193,26 @@ def train(
     if where.world > 1:
         torch.distributed.destroy_process_group()
     return folder / WEIGHTS
+
+
+def _sight(settings: Settings, images: Images, workers: int) -> Iterator[Batch]:
+    """A few images as the first stage sees them."""
+    samples = Samples(images, settings.stages[0].side, settings.seed)
+    for packed in _loaded(samples, range(_SIGHT), 1, workers):
+        yield packed.to(torch.device("cpu"))
+
+
+def _loaded(samples: Samples, which: range, size: int, workers: int) -> Iterator[PackedBatch]:
+    """Batches of some samples, prepared by other processes: none of ours runs OpenCV's threads,
+    so that it can be copied."""
+    yield from DataLoader(
+        Subset(samples, which),
+        size,
+        num_workers=workers,
+        collate_fn=collate,
+        prefetch_factor=_AHEAD if workers else None,
+        worker_init_fn=_alone,
+    )
 
 
 def _alone(_worker: int) -> None:
@@ -298,15 +321,8 @@ class _Stage:
         """This process's share of every batch that is left of the stage."""
         size, world = self._stage.batch, self._where.world
         left = range((done - self._first) * size, self._stage.steps * size)
-        mine = Subset(samples, left[self._where.rank :: world])
-        yield from DataLoader(
-            mine,
-            size // world,
-            num_workers=workers,
-            collate_fn=collate,
-            prefetch_factor=_AHEAD if workers else None,
-            worker_init_fn=_alone,
-        )
+        mine = left[self._where.rank :: world]
+        return _loaded(samples, mine, size // world, workers)
 
     def _step(self, step: int, batch: Batch, spent: float) -> Stepped:
         seen = self._descent.step(step - self._first, batch, spent)

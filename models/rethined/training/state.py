@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from rethined_export.models.rethined.mobileone import reparameterise
 from rethined_export.models.rethined.model import Rethined
+from rethined_export.models.rethined.training.samples import Batch
 from rethined_export.models.rethined.training.settings import Settings, TrainingError
+from rethined_export.models.rethined.training.start import unfold
 
 #: What a run's folder holds: two files, and two folders.
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
@@ -74,28 +77,49 @@ def load_state(
     return done, {name: tensor for name, tensor in tensors.items() if "optimiser." in name}
 
 
-def load_start(path: Path, modules: dict[str, nn.Module]) -> None:
-    """Begin with what another run ended with: its mean weights if it kept one, and its critic.
+def load_start(
+    path: Path, modules: dict[str, nn.Module], batches: Callable[[], Iterable[Batch]]
+) -> None:
+    """Begin with what another run ended with: its mean weights if it kept one, and its critic; or
+    with re-parameterised weights.
 
     How much surroundings count is set, not learned: the modules keep theirs.
+
+    Args:
+        batches: images like those that are going to be seen.
 
     Raises:
         TrainingError: unreadable, or of a network of another shape.
     """
     _, tensors = _read(path, "start from")
-    for part, module in modules.items():
-        sources = [part] if part == "critic" else ["average", "model"]
-        found = next((mine for name in sources if (mine := _part(tensors, name))), {})
-        if not found and part != "critic":
-            raise TrainingError(f"cannot start from {path}: it is no checkpoint of rethined-train")
-        kept = {name: t for name, t in module.state_dict().items() if name.endswith(".closeness")}
-        try:
+    weights = any(".reparam_conv." in name for name in tensors)
+    part = "model"
+    try:
+        if weights:
+            first = modules[part]
+            assert isinstance(first, Rethined)
+            unfold(first, tensors, batches())
+            tensors = {f"model.{name}": tensor for name, tensor in first.state_dict().items()}
+        for part, module in modules.items():
+            found = _begun(tensors, part)
+            if not found and part != "critic":
+                raise TrainingError(
+                    f"cannot start from {path}: it is neither a checkpoint of rethined-train nor "
+                    "re-parameterised weights"
+                )
+            kept = {n: t for n, t in module.state_dict().items() if n.endswith(".closeness")}
             if found:
                 module.load_state_dict(found | kept)
-        except RuntimeError as error:
-            raise TrainingError(
-                f"cannot start from {path}: its {part} has another shape ({_first(error)})"
-            ) from error
+    except RuntimeError as error:
+        raise TrainingError(
+            f"cannot start from {path}: its {part} has another shape ({_first(error)})"
+        ) from error
+
+
+def _begun(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """What a module of a new run begins with."""
+    sources = [part] if part == "critic" else ["average", "model"]
+    return next((mine for name in sources if (mine := _part(tensors, name))), {})
 
 
 def _read(path: Path, purpose: str) -> tuple[dict[str, str], dict[str, Tensor]]:
