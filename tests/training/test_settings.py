@@ -52,7 +52,10 @@ def test_photographs_are_weighed_by_name(tmp_path: Path) -> None:
     assert [(entry.files, entry.weight) for entry in settings.photos] == [("reef-*", 4.0)]
 
 
-@pytest.mark.parametrize("name", ["rethined-mobile-photographs.toml", "rethined-mobile.toml"])
+@pytest.mark.parametrize(
+    "name",
+    ["rethined-mobile-photographs.toml", "rethined-mobile-judged.toml", "rethined-mobile.toml"],
+)
 def test_the_settings_of_the_runs_on_photographs_can_be_read(name: str) -> None:
     settings = load_settings(SHIPPED.with_name(name))
     assert any(stage.part == "whole" and stage.has_critic for stage in settings.stages)
