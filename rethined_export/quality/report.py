@@ -46,7 +46,7 @@ def to_markdown(evaluation: Evaluation, facts: dict[str, str]) -> str:
     lines = ["# Quality", "", ". ".join(facts.values()) + ".", "", _legend()]
     for side, kind in _groups(evaluation):
         chosen = [s for s in evaluation.summaries if (s.side, s.kind) == (side, kind)]
-        lines += ["", f"## {side}², {kind} holes, {chosen[0].photos} photos", ""]
+        lines += ["", f"## {side}², holes: {kind}, {chosen[0].photos} photos", ""]
         columns = _columns(chosen)
         lines.append("| method | " + " | ".join(column.heading for column in columns) + " | ms |")
         lines.append("|---|" + "---|" * (len(columns) + 1))
@@ -130,7 +130,7 @@ def to_html(evaluation: Evaluation, facts: dict[str, str], pictures: Pictures, f
         chosen = [s for s in evaluation.summaries if (s.side, s.kind) == (side, kind)]
         columns = _columns(chosen)
         heads = "".join(f"<th>{escape(column.heading)}" for column in columns)
-        parts.append(f"<h2>{side}², {escape(kind)} holes</h2><table><tr><th>method{heads}<th>ms")
+        parts.append(f"<h2>{side}², holes: {escape(kind)}</h2><table><tr><th>method{heads}<th>ms")
         for number, s in enumerate(chosen):
             cells = "".join(f"<td>{column.text(number)}" for column in columns)
             parts.append(f"<tr><td>{escape(s.method)}{cells}<td>{s.milliseconds:.0f}")
@@ -170,7 +170,7 @@ def plot(evaluation: Evaluation, path: Path) -> None:
             axes.annotate(s.method, (x, y), fontsize=8, xytext=(4, 4), textcoords="offset points")
         axes.axvline(30, color="grey", linestyle=":", linewidth=1)
         axes.set(xscale="log", xlabel="ms (median, this machine)", ylabel="hole PSNR, dB")
-        axes.set_title(f"{side}², {kind} holes")
+        axes.set_title(f"{side}², holes: {kind}")
         axes.margins(0.2)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)

@@ -23,6 +23,8 @@ from rethined_export.models.rethined.surroundings import (
 
 #: Squares along one side of a token and its margin, and from one token to the next.
 _SIDE, _STEP = (PATCH + 2 * MARGIN) // ROUGH, PATCH // ROUGH
+#: Parts of one whose squares float16 holds, and their sum.
+_EXACT = 16.0
 #: What red counts in each of the colours.
 _BRIGHTNESS, _FIRST, _SECOND = COLOURS[:, 0].tolist()
 
@@ -30,8 +32,9 @@ _BRIGHTNESS, _FIRST, _SECOND = COLOURS[:, 0].tolist()
 class Surroundings(nn.Module):
     """Twin of the reference's, ``closeness · q`` and ``k``, as maps of 64 × 64.
 
-    Their numbers stand in another order, and places count their root in both.
-    Nothing in it has weights: what is compared must not be rounded where layers compute in 8 bits.
+    Their numbers stand in another order, energy is two of them, and places count their root in
+    both. Nothing in it has weights: what is compared must not be rounded where layers compute in
+    8 bits.
 
     Args:
         closeness: what a mean squared difference of 1 costs a score.
@@ -47,7 +50,7 @@ class Surroundings(nn.Module):
         self.register_buffer("places", places.T.reshape(1, -1, GRID, GRID).contiguous())
 
     def forward(self, composite: Tensor, mask: Tensor, one: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys, ``[1, 72, 64, 64]`` each.
+        """Queries and keys, ``[1, 81, 64, 64]`` each.
 
         Args:
             composite: ``[1, 3, 512, 512]``. mask: ``[1, 1, 512, 512]``.
@@ -65,15 +68,27 @@ class Surroundings(nn.Module):
         fine = F.pad(planes, [before, after, before, after])
         rough = F.avg_pool2d(fine, ROUGH // FINE)
         held = torch.cat([apart(fine[:, :1]), 2 * rough[:, 1:3]], dim=1)
-        weight, energy = rough[:, 3:], (held * held).sum(1, keepdim=True)
+        weight, energies = rough[:, 3:], _energies(held)
         # Means over squares; each of ROUGH stands for so many of FINE.
         mean, parts = F.avg_pool2d(weight, _SIDE, _STEP), (ROUGH // FINE) ** 2
-        own = -self.closeness / parts * F.avg_pool2d(weight * energy, _SIDE, _STEP) / mean
+        energy = F.avg_pool2d(weight * energies, _SIDE, _STEP).sum(1, keepdim=True)
+        own = -self.closeness / parts * energy / mean
         asked = self.closeness / (_SIDE**2 * parts) * weight
-        queries = _around(torch.cat([2 * asked * held, -asked], dim=1)) / mean
-        keys = _around(torch.cat([held, energy], dim=1))
+        queries = _around(torch.cat([2 * asked * held, -asked, -asked], dim=1)) / mean
+        keys = _around(torch.cat([held, energies], dim=1))
         queries = torch.cat([queries, own, self.places], dim=1)
         return queries, torch.cat([keys, one, self.places], dim=1)
+
+
+def _energies(held: Tensor) -> Tensor:
+    """Sum of squares of what squares hold, as two numbers: ``[1, C, h, w]`` → ``[1, 2, h, w]``.
+
+    What float16 rounds of it no other number of a key makes up for: it was nearly all of the wrong
+    choices. Squares of sixteenths and their sum are exact, and what is left is small.
+    """
+    whole = torch.round(held * _EXACT) / _EXACT
+    left = (held - whole) * (held + whole)
+    return torch.cat([(whole * whole).sum(1, keepdim=True), left.sum(1, keepdim=True)], dim=1)
 
 
 def _colours(image: Tensor) -> Tensor:

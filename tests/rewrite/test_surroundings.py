@@ -1,5 +1,6 @@
 """Surroundings picked by slices against the same unfolded."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from twins import EPS, VALUES
 
 from rethined_export.models.rethined import surroundings
 from rethined_export.models.rethined.surroundings import WRONG_BIT
+from rethined_export.quality.scenes import bundled
 from rethined_export.rewrite.surroundings import Surroundings
 
 #: Squares of a token and its margin, of nine row by row, as the twin has them.
@@ -28,11 +30,33 @@ def test_equals_unfolding(share, closeness, values, seed):
     with torch.no_grad():
         actual = Surroundings(closeness)(composite, mask.float(), torch.ones(1, 1, 64, 64))
     most = 1 + composite.abs().max()
-    for made, wanted, scale in zip(actual, expected, (closeness, 1), strict=True):
-        by_square = wanted[0, :, :63].unflatten(1, (7, 9))[:, :, ORDER].mT.flatten(1)
-        by_square = torch.cat([by_square, wanted[0, :, 63:64]], dim=1)
-        error = made[0, :64].flatten(1).T - scale * by_square
-        assert error.abs().max() <= 64 * EPS * scale * most**2
-    places = [code[0, 64:].flatten(1).T for code in actual]
+    for made, wanted, scale, joined in zip(
+        actual, expected, (closeness, 1), (torch.mean, torch.sum), strict=True
+    ):
+        by_square = wanted[0, :, :63].unflatten(1, (7, 9))[:, :, ORDER].mT
+        found = made[0, :72].flatten(1).T.unflatten(1, (9, 8))
+        # Energy is two numbers; what a query multiplies them with is the same.
+        energy = joined(found[..., 6:], dim=2, keepdim=True)
+        found = torch.cat([found[..., :6], energy], dim=2)
+        bound = 64 * EPS * scale * most**2
+        assert (found - scale * by_square).abs().max() <= bound
+        assert (made[0, 72].flatten() - scale * wanted[0, :, 63]).abs().max() <= bound
+    places = [code[0, 73:].flatten(1).T for code in actual]
     wrong = places[0] @ places[1].T - closeness * expected[0][0, :, 64:] @ expected[1][0, :, 64:].T
     assert wrong.abs().max() <= 64 * EPS * closeness * WRONG_BIT
+
+
+@pytest.mark.parametrize(("photo", "most"), [("astronaut", 0.02), ("coffee", 0.008)])
+def test_in_half_precision_nearly_every_choice_is_the_same(photo, most):
+    """By distance alone, among all tokens. With energy in one number 5 and 2 % choose another."""
+    composite = next(case.image for case in bundled().cases(512, 0) if case.photo == photo)
+    mask, one = torch.zeros(1, 1, 512, 512), torch.ones(1, 1, 64, 64)
+    mask[..., 200:300, 200:300] = 1
+    twin = Surroundings(surroundings.CLOSENESS)
+    chosen = []
+    for dtype in (torch.float32, torch.float16):
+        given = [x.half().to(dtype) for x in (composite, mask, one)]
+        queries, keys = twin.to(dtype)(*given)
+        scores = queries[0].flatten(1).T.double() @ keys[0].flatten(1).double()
+        chosen.append(scores.fill_diagonal_(-torch.inf).argmax(1))
+    assert (chosen[0] != chosen[1]).double().mean() < most

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rethined_export.models.rethined.mobileone import reparameterise
 from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.training.samples import Batch
 from rethined_export.models.rethined.training.settings import Settings, TrainingError
@@ -169,8 +168,7 @@ def described(settings: Settings, images: str) -> dict[str, str]:
 
 
 def save_weights(path: Path, model: Rethined) -> None:
-    """Re-parameterise the model, in place, and write its weights in half precision."""
-    reparameterise(model)
+    """Write a re-parameterised model's weights in half precision."""
     tensors = {
         name: tensor.half()
         for name, tensor in model.state_dict().items()
