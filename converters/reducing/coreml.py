@@ -32,7 +32,7 @@ from coremltools.models.utils import _apply_graph_pass
 #: Operators with weights.
 _LAYERS = ("conv", "conv_transpose", "linear", "matmul")
 #: Weights of so few numbers gain nothing, and as palettes, one for all of a tensor's channels, too
-#: little: in RETHINED they are an eighth of all weights, and their palettes lost 7 and 9 dB.
+#: little: in RETHINED they are a seventh of all weights, and their palettes lost 7 and 9 dB.
 _FEW_WEIGHTS, _FEW_FOR_PALETTE = 512, 16384
 #: Of k-means; levels move little after a few.
 _ROUNDS = 200

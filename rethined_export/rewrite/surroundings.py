@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rethined_export.models.rethined.config import GRID, PATCH
+from rethined_export.models.rethined.config import GRID, LOW_RESOLUTION, PATCH
 from rethined_export.models.rethined.surroundings import (
     COLOURS,
     FINE,
@@ -23,6 +23,8 @@ from rethined_export.models.rethined.surroundings import (
 
 #: Squares along one side of a token and its margin, and from one token to the next.
 _SIDE, _STEP = (PATCH + 2 * MARGIN) // ROUGH, PATCH // ROUGH
+#: Of the places of an image of FINE.
+_ROOT = math.isqrt(LOW_RESOLUTION // FINE)
 #: Parts of one whose squares float16 holds, and their sum.
 _EXACT = 16.0
 #: What red counts in each of the colours.
@@ -58,9 +60,10 @@ class Surroundings(nn.Module):
         """
         # Averages of colours are colours of averages, of a quarter of the pixels.
         image = F.avg_pool2d(composite, FINE)
-        # Row by row: a sum of all in float16 would be near what it holds. And before colours are
-        # added up: their differences are far smaller than what float16 rounds of the sums.
-        image = image - image.mean(3, keepdim=True).mean(2, keepdim=True)
+        # In two steps: a sum of all, which two means become in ONNX, would pass what float16 holds.
+        # And before colours are added up: their differences are far smaller than what float16
+        # rounds of the sums.
+        image = image - F.avg_pool2d(F.avg_pool2d(image, _ROOT), _ROOT)
         counts = 1 - (1 - PAINTED) * F.avg_pool2d(mask, FINE)
         # Beyond the last token's margin too, for as many even rows and columns as odd ones.
         before, after = MARGIN // FINE, (MARGIN + ROUGH) // FINE
