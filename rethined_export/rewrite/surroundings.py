@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rethined_export.models.rethined import surroundings
 from rethined_export.models.rethined.config import GRID, LOW_RESOLUTION, PATCH
 from rethined_export.models.rethined.surroundings import (
     COLOURS,
@@ -23,6 +24,8 @@ from rethined_export.models.rethined.surroundings import (
 
 #: Squares along one side of a token and its margin, and from one token to the next.
 _SIDE, _STEP = (PATCH + 2 * MARGIN) // ROUGH, PATCH // ROUGH
+#: Numbers in a code, energy counted twice.
+CODE = surroundings.CODE + _SIDE**2
 #: Of the places of an image of FINE.
 _ROOT = math.isqrt(LOW_RESOLUTION // FINE)
 #: Parts of one whose squares float16 holds, and their sum.

@@ -6,7 +6,6 @@ from rethined_export.converters.types import Program, TensorInfo
 from rethined_export.models.rethined import LOW_RESOLUTION, Inpainter, Rethined
 from rethined_export.models.rethined.config import PATCH, TOKENS
 from rethined_export.models.rethined.copying import CopyModel
-from rethined_export.models.rethined.surroundings import CODE
 from rethined_export.photo.window import Window
 from rethined_export.recipes.rethined.copying import CopyGraph
 from rethined_export.recipes.rethined.dropin import HoleGraph
@@ -16,6 +15,7 @@ from rethined_export.recipes.rethined.options import RethinedOptions
 from rethined_export.recipes.rethined.patches import LOW_WINDOW, PatchStage
 from rethined_export.recipes.rethined.windows import BATCH
 from rethined_export.recipes.types import HOLE, RGB, image_info, scene
+from rethined_export.rewrite.surroundings import CODE
 
 _LOW = Window.square(LOW_RESOLUTION)
 
