@@ -375,10 +375,7 @@ _RULES: dict[str, _Rule] = {
     **_kinds(_rising(lambda x: min(max(x, 0.0), 6.0), 0.0, 6.0), "RELU6 relu6"),
     **_kinds(_rising(lambda x: min(max(x, 0.0), 1.0), 0.0, 1.0), "RELU_0_TO_1"),
     **_kinds(_rising(lambda x: min(max(x, -1.0), 1.0), -1.0, 1.0), "RELU_N1_TO_1"),
-    **_kinds(
-        _rising(lambda x: float(round(x)) if math.isfinite(x) else x, -_INFINITE, _INFINITE),
-        "Round ROUND round",
-    ),
+    **_kinds(_rising(lambda x: float(np.rint(x)), -_INFINITE, _INFINITE), "Round ROUND round"),
     **_kinds(_rising(_sigmoid, 0.0, 1.0), "Sigmoid LOGISTIC sigmoid"),
     **_kinds(_rising(math.tanh, -1.0, 1.0), "Tanh TANH tanh"),
     **_kinds(_rising(math.erf, -1.0, 1.0), "Erf erf"),

@@ -73,7 +73,7 @@ class Surroundings(nn.Module):
         planes = torch.cat([_colours(image), counts], dim=1)
         fine = F.pad(planes, [before, after, before, after])
         rough = F.avg_pool2d(fine, ROUGH // FINE)
-        held = torch.cat([apart(fine[:, :1]), 2 * rough[:, 1:3]], dim=1)
+        held = torch.cat([_apart(fine[:, :1]), 2 * rough[:, 1:3]], dim=1)
         weight, energies = rough[:, 3:], _energies(held)
         # Means over squares; each of ROUGH stands for so many of FINE.
         mean, parts = F.avg_pool2d(weight, _SIDE, _STEP), (ROUGH // FINE) ** 2
@@ -104,7 +104,7 @@ def _colours(image: Tensor) -> Tensor:
     return torch.cat([*planes, (red + green - 2 * blue) * _SECOND], dim=1)
 
 
-def apart(planes: Tensor) -> Tensor:
+def _apart(planes: Tensor) -> Tensor:
     """Even and odd rows and columns, ``[1, C, 2·h, 2·w]`` → ``[1, 4·C, h, w]``.
 
     Numbers of even rows and columns come first, C planes, then those of even rows and odd columns,
@@ -117,7 +117,7 @@ def apart(planes: Tensor) -> Tensor:
 
 def _around(squares: Tensor) -> Tensor:
     """A token's squares and those of its margin, ``[1, C, 130, 130]`` → ``[1, 9·C, 64, 64]``."""
-    count, parts = squares.shape[1], apart(squares)
+    count, parts = squares.shape[1], _apart(squares)
     own, right, below = parts[:, :, :GRID, :GRID], parts[:, :, :GRID, 1:], parts[:, :, 1:]
     odd_rows = slice(2 * count, 3 * count)
     beside = [right[:, :count], right[:, odd_rows]]

@@ -7,8 +7,7 @@ takes from a layer's result, weights beside it that are not yet rounded give bac
 (GPTQ, Frantar et al., ICLR 2023), and the bias gives back the mean.
 """
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +34,11 @@ def to_eight_bits(model: Rethined, batches: Iterable[Batch]) -> None:
     seen = list(batches)
     coarse = model.coarse_model
     parts = _read_in_parts(model)
-    means = _mean_results(copy.deepcopy(model), seen)
+    means = _mean_results(model, seen)
     for name in means:  # in order of execution
         layer = coarse.get_submodule(name)
         assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-        mean, moments = _inputs(layer, _runs(model, seen))
+        mean, moments = _inputs(layer, model, seen)
         kernel = layer.weight.double().reshape(layer.groups, -1, mean.shape[1])
         made = rounded(kernel, moments, steps(kernel, parts.get(name, kernel.shape[2])))
         layer.weight.copy_(made.reshape(layer.weight.shape))
@@ -90,29 +89,31 @@ def _read_in_parts(model: Rethined) -> dict[str, int]:
     }
 
 
-def _runs(model: Rethined, seen: list[Batch]) -> Callable[[], None]:
-    def run() -> None:
-        for batch in seen:
-            model.coarse_model(batch.image * (1 - batch.mask), batch.mask)
-
-    return run
+def _paint(model: Rethined, seen: list[Batch]) -> None:
+    """Run the coarse model, for what watches its layers."""
+    for batch in seen:
+        model.coarse_model(batch.image * (1 - batch.mask), batch.mask)
 
 
 def _mean_results(model: Rethined, seen: list[Batch]) -> dict[str, Tensor]:
     """Mean of each convolution's result over images and places ``[O]``, in order of execution."""
     found: dict[str, list[Tensor]] = {}
-    for name, layer in model.coarse_model.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(
-                lambda _, __, out, name=name: found.setdefault(name, []).append(
-                    out.double().mean((0, 2, 3))
-                )
+    watching = [
+        layer.register_forward_hook(
+            lambda _, __, out, name=name: found.setdefault(name, []).append(
+                out.double().mean((0, 2, 3))
             )
-    _runs(model, seen)()
+        )
+        for name, layer in model.coarse_model.named_modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    _paint(model, seen)
+    for one in watching:
+        one.remove()
     return {name: torch.stack(means).mean(0) for name, means in found.items()}
 
 
-def _inputs(layer: nn.Conv2d, run: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def _inputs(layer: nn.Conv2d, model: Rethined, seen: list[Batch]) -> tuple[Tensor, Tensor]:
     """Mean ``[G, I]`` and second moments ``[G, I, I]`` of what a layer's kernels are applied to."""
     means: list[Tensor] = []
     moments: list[Tensor] = []
@@ -125,6 +126,6 @@ def _inputs(layer: nn.Conv2d, run: Callable[[], None]) -> tuple[Tensor, Tensor]:
         moments.append(places @ places.mT / places.shape[2])
 
     watching = layer.register_forward_pre_hook(note)
-    run()
+    _paint(model, seen)
     watching.remove()
     return torch.stack(means).mean(0), torch.stack(moments).mean(0)

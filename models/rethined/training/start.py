@@ -62,8 +62,8 @@ def unfold(model: Rethined, weights: dict[str, Tensor], batches: Iterable[Batch]
         RuntimeError: the weights are another network's.
     """
     deployed = Rethined(dataclasses.replace(model.config, deployed=True)).eval()
-    kept = {name: t for name, t in model.state_dict().items() if name.endswith(".closeness")}
-    deployed.load_state_dict({name: t.float() for name, t in weights.items()} | kept)
+    given = {name: tensor.float() for name, tensor in weights.items()}
+    deployed.load_state_dict(given | not_learned(model))
     moments = _moments(deployed, batches)
     folded = deployed.state_dict()
     own = model.state_dict()
@@ -72,6 +72,11 @@ def unfold(model: Rethined, weights: dict[str, Tensor], batches: Iterable[Batch]
         if isinstance(block, MobileOneBlock):
             kernel, bias = (folded[f"{name}.reparam_conv.{part}"] for part in ("weight", "bias"))
             _as_branches(block, kernel, bias, *moments[name])
+
+
+def not_learned(module: nn.Module) -> dict[str, Tensor]:
+    """What is set and not learned, and stays where weights of another run come in, by name."""
+    return {name: t for name, t in module.state_dict().items() if name.endswith(".closeness")}
 
 
 @torch.no_grad()

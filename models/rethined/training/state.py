@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.training.samples import Batch
 from rethined_export.models.rethined.training.settings import Settings, TrainingError
-from rethined_export.models.rethined.training.start import unfold
+from rethined_export.models.rethined.training.start import not_learned, unfold
 
 #: What a run's folder holds: two files, and two folders.
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
@@ -106,9 +106,8 @@ def load_start(
                     f"cannot start from {path}: it is neither a checkpoint of rethined-train nor "
                     "re-parameterised weights"
                 )
-            kept = {n: t for n, t in module.state_dict().items() if n.endswith(".closeness")}
             if found:
-                module.load_state_dict(found | kept)
+                module.load_state_dict(found | not_learned(module))
     except RuntimeError as error:
         raise TrainingError(
             f"cannot start from {path}: its {part} has another shape ({_first(error)})"
