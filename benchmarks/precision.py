@@ -96,19 +96,23 @@ def _key(row: dict[str, Any]) -> tuple[str, ...]:
 def _rows(subject: Subject, target: str, precisions: list[str]) -> Iterator[dict[str, Any]]:
     """One network in one target: those of the precisions that it has."""
     spec = ExportSpec(subject.model, target, subject.options, untrained=not subject.trained)
+    wanted = [name for name in precisions if name in TARGETS[target].precisions and name != EXACT]
     with tempfile.TemporaryDirectory() as folder:
-        exact = Path(folder) / f"exact{TARGETS[target].suffix}"
-        given = {"spec": spec.to_dict(), "path": str(exact), "threads": THREADS}
-        run_job(convert, given, _show(f"{subject.name} {target}"))
-        for precision in precisions:
-            if precision in TARGETS[target].precisions and precision != EXACT:
-                yield _row(subject, replace(spec, precision=precision), exact)
+        exact: dict[bool, Path] = {}  # by whether its weights are rounded
+        for precision in wanted:
+            rounded = PRECISIONS[precision].rounded
+            made = replace(
+                spec, precision=precision, calibration=Calibration() if rounded else None
+            )
+            if rounded not in exact:
+                exact[rounded] = Path(folder) / f"exact-{rounded}{TARGETS[target].suffix}"
+                given = {"spec": made.to_dict(), "path": str(exact[rounded]), "threads": THREADS}
+                run_job(convert, given, _show(f"{subject.name} {target}"))
+            yield _row(subject, made, exact[rounded])
 
 
 def _row(subject: Subject, spec: ExportSpec, exact: Path) -> dict[str, Any]:
     show = _show(f"{subject.name} {spec.target} {spec.precision}")
-    if PRECISIONS[spec.precision].calibrated:
-        spec = replace(spec, calibration=Calibration())
     path = exact.with_name(f"reduced-{spec.precision}{exact.suffix}")
     given = {"spec": spec.to_dict(), "path": str(path), "threads": THREADS}
     row: dict[str, Any] = {

@@ -34,7 +34,8 @@ class Manifest:
         notes: what cannot be told from it.
         inputs, outputs: as the artifact takes and gives them.
         rewrites: what replaces what in the graph.
-        calibrated: ``scenes`` and ``sha256`` of what activations were measured on.
+        calibrated: ``scenes`` and ``sha256`` of what activations were measured on and
+            weights rounded.
         kept: layers that compute in floats, found by measurement.
         accepted: the gate it was held to, where its user consented to less than its precision's.
     """

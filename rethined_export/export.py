@@ -48,11 +48,15 @@ from rethined_export.parity.report import check_parity
 from rethined_export.photo.masks import AS_IT_SAYS, MaskRule
 from rethined_export.recipes.types import TorchRunner
 from rethined_export.reduction.reduce import reduce
+from rethined_export.reduction.rounding import round_weights
+from rethined_export.reduction.samples import Samples
 from rethined_export.spec import ExportSpec, load_reference
 
 #: How an image is held in 8 bits.
 _AS_INTEGERS = {"int8": ", as int8: value · 255 - 128", "uint8": ", as uint8: value · 255"}
 _LOCK = ".rethined-export.lock"
+#: Photos that weights are rounded on.
+_ROUNDED_ON = 8
 #: The parity of ``--json`` where the gates were not run.
 NOT_RUN: dict[str, Any] = {
     "passed": None,
@@ -337,7 +341,7 @@ def make(
     arguments = {"spec": spec.to_dict(), "threads": worker_threads()}
     if spec.precision == EXACT:
         made = run_job(convert, {**arguments, "path": str(path)}, stage)
-        return {**made, "calibrated": None, "kept": []}
+        return {**made, "kept": []}
     exact = _exact(path)
     made = run_job(convert, {**arguments, "path": str(exact)}, stage)
     places = {"source": str(exact), "path": str(path)}
@@ -346,7 +350,8 @@ def make(
     )
     remove(exact)
     peak = max(made["peak_rss_bytes"], reduced["peak_rss_bytes"])
-    return {**made, **reduced, "peak_rss_bytes": peak}
+    calibrated = reduced["calibrated"] or made["calibrated"]
+    return {**made, **reduced, "calibrated": calibrated, "peak_rss_bytes": peak}
 
 
 def compare(
@@ -442,12 +447,19 @@ def _hash(path: Path, artifact: str) -> str:
 
 @job
 def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
-    """Write one artifact to ``path``; what it holds, and how long the conversion took."""
+    """Write one artifact to ``path``; what it holds, and how long the conversion took.
+
+    Its numbers are fp32. Where the spec's precision stores weights in 8 bits, they are whole steps.
+    """
     report("loading the model")
     torch.set_num_threads(threads)
     made = ExportSpec.from_dict(spec)
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
+    samples = Samples(made, reference, _ROUNDED_ON)
+    if PRECISIONS[made.precision].rounded:
+        report("rounding weights")
+        round_weights(program, samples())
     embedded = replace(
         made,
         options=made.options.embedded(),
@@ -483,6 +495,7 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
         "derived": list(reference.derived),
         "notes": list(reference.notes),
         "parameters": sum(p.numel() for p in program.module.parameters()),
+        "calibrated": samples.fingerprint and samples.fingerprint.facts(),
         "takes": stored(program.takes),
         "gives": stored(program.gives),
     }

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from rethined_export.checkpoints import CheckpointError, describe
 from rethined_export.converters import TARGETS
-from rethined_export.converters.reducing.types import EXACT, PRECISIONS
+from rethined_export.converters.reducing.types import EXACT, METHODS, PRECISIONS, Precision
 from rethined_export.errors import UserError
 from rethined_export.photo.calibration import Calibration
 from rethined_export.photo.window import Window
@@ -30,7 +30,8 @@ class ExportSpec:
         checkpoint_key: place of the weights in it; None where it can be told.
         untrained: a stand-in that does not inpaint, also where weights are shipped.
         precision: of its numbers. integer_io: images go in and come out in 8 bits.
-        calibration: what activations are measured on, where the precision needs it.
+        calibration: what activations are measured on and weights rounded, where the precision
+            needs it.
     """
 
     model: str
@@ -127,18 +128,27 @@ class ExportSpec:
                 f"--precision {self.precision} is not for {self.target}; it has "
                 f"{', '.join(target.precisions)}"
             )
-        calibrated = PRECISIONS[self.precision].calibrated
-        if self.calibration is not None and not calibrated:
-            raise UserError(
-                f"--precision {self.precision} measures no activations; leave --calibration out"
-            )
-        if self.calibration is not None and self.calibration.method not in target.methods:
-            raise UserError(
-                f"--calibration-method {self.calibration.method} is not for {self.target}; it has "
-                f"{', '.join(target.methods)}"
-            )
+        precision = PRECISIONS[self.precision]
+        if self.calibration is not None:
+            self._check_calibration(self.calibration.method, precision)
         if self.integer_io:
-            self._check_integers(calibrated)
+            self._check_integers(precision.calibrated)
+
+    def _check_calibration(self, method: str, precision: Precision) -> None:
+        if method != METHODS[0] and not precision.calibrated:
+            raise UserError(
+                f"--precision {precision.name} measures no activations; leave "
+                "--calibration-method out"
+            )
+        if not precision.rounded:
+            raise UserError(
+                f"--precision {precision.name} looks at no photos; leave --calibration out"
+            )
+        if method not in TARGETS[self.target].methods:
+            raise UserError(
+                f"--calibration-method {method} is not for {self.target}; it has "
+                f"{', '.join(TARGETS[self.target].methods)}"
+            )
 
     def _check_integers(self, calibrated: bool) -> None:
         if not TARGETS[self.target].integers or not calibrated:

@@ -20,6 +20,7 @@ class Precision:
     Attributes:
         means: one line for ``--help``.
         calibrated: ranges of activations are measured on photos.
+        rounded: weights are fitted to the steps of 8 bits, on photos too.
         searched: so is which layers bear 8 bits worst: those compute in floats.
         stores_all: those too store their weights in 8 bits; else in float16.
     """
@@ -27,6 +28,7 @@ class Precision:
     name: str
     means: str
     calibrated: bool = False
+    rounded: bool = False
     searched: bool = False
     stores_all: bool = False
 
@@ -41,20 +43,23 @@ PRECISIONS = {
             "int8",
             "weights and activations of convolutions in 8 bits",
             calibrated=True,
+            rounded=True,
             searched=True,
             stores_all=True,
         ),
         Precision(
             "int8-dynamic",
             "the same, activations measured anew in each run",
+            rounded=True,
             searched=True,
             stores_all=True,
         ),
-        Precision("int8-weights", "weights in 8 bits, arithmetic in floats"),
+        Precision("int8-weights", "weights in 8 bits, arithmetic in floats", rounded=True),
         Precision(
             "mixed",
             "int8, the layers that bear it worst in floats, their weights in float16",
             calibrated=True,
+            rounded=True,
             searched=True,
         ),
         Precision("palette6", "weights as one of 64 values a tensor"),

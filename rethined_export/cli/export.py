@@ -80,7 +80,7 @@ def _parser(model: str) -> ArgumentParser:
     add("--precision", default=EXACT, metavar="NAME",
         help=f"{', '.join(PRECISIONS)} (default {EXACT}); see docs/precision.md")  # fmt: skip
     add("--calibration", type=Path, metavar="DIR",
-        help="photos to measure activations on; default: procedural images")  # fmt: skip
+        help="photos to set 8 bits by; default: procedural images")  # fmt: skip
     add("--calibration-masks", type=Path, metavar="DIR", help="their holes; default: strokes")
     add("--calibration-method", metavar="NAME",
         help=f"{', '.join(METHODS)} (default {METHODS[0]}; others for onnx only)")  # fmt: skip
@@ -232,7 +232,7 @@ def _request(options: Namespace) -> ExportRequest:
 
 
 def _calibration(options: Namespace) -> Calibration | None:
-    """What activations are measured on, where the precision asks for it or the user does.
+    """What 8 bits are set by, where the precision asks for it or the user does.
 
     Raises:
         UserError: an unknown precision or method, or nothing to measure on.
@@ -249,7 +249,7 @@ def _calibration(options: Namespace) -> Calibration | None:
         for folder in (options.calibration, options.calibration_masks)
     )
     given = photos or masks or options.calibration_method
-    if not given and not precision.calibrated:
+    if not given and not precision.rounded:
         return None
     made = Calibration(photos, masks, method)
     made.check()

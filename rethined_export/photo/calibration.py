@@ -132,9 +132,9 @@ class Fingerprint:
             self._digest.update(f"{name} {values.dtype} {values.shape}".encode())
             self._digest.update(np.ascontiguousarray(values).tobytes())
 
-    def hexdigest(self) -> str:
-        """Of all so far."""
-        return self._digest.hexdigest()
+    def facts(self) -> dict[str, Any]:
+        """``scenes`` and ``sha256`` of all so far, for a manifest."""
+        return {"scenes": self.scenes, "sha256": self._digest.hexdigest()}
 
 
 def _pictures(option: str, folder: str) -> list[Path]:

@@ -73,8 +73,7 @@ def reduce(
     return {
         "operators": dict(sorted(target.count_operators(Path(path)).items())),
         "kept": sorted(kept),
-        "calibrated": fingerprint
-        and {"scenes": fingerprint.scenes, "sha256": fingerprint.hexdigest()},
+        "calibrated": fingerprint and fingerprint.facts(),
     }
 
 

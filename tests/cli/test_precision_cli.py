@@ -23,6 +23,7 @@ from tests.copies import copied
 Capture = pytest.CaptureFixture[str]
 HELD = {"psnr_hole_db": 30.0, "loss_db": 0.3, "loss_ssim": 0.01}
 NAME = "rethined-mobile-512-gather-int8.onnx"
+PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
 # --- Refused -------------------------------------------------------------------------------------
@@ -39,6 +40,9 @@ NAME = "rethined-mobile-512-gather-int8.onnx"
         (["--precision", "palette4"], ["palette4 is not for onnx"]),
         (["--precision", "fp16", "--calibration-method", "entropy"],
          ["--precision fp16 measures no activations"]),
+        (["--precision", "int8-weights", "--calibration-method", "entropy"],
+         ["--precision int8-weights measures no activations; leave --calibration-method out"]),
+        (["--precision", "fp16", "--calibration", str(PHOTOS)], ["fp16 looks at no photos"]),
         (["--precision", "int8", "--target", "tflite", "--calibration-method", "entropy"],
          ["--calibration-method entropy is not for tflite", "it has minmax"]),
         (["--precision", "int8", "--calibration-method", "entropie"], ["did you mean entropy?"]),

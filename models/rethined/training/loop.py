@@ -21,7 +21,6 @@ from rethined_export.models.rethined.model import Rethined
 from rethined_export.models.rethined.push_pull import push_pull
 from rethined_export.models.rethined.training.average import Average
 from rethined_export.models.rethined.training.critic import Critic
-from rethined_export.models.rethined.training.eight_bits import to_eight_bits
 from rethined_export.models.rethined.training.images import Images
 from rethined_export.models.rethined.training.journal import Journal
 from rethined_export.models.rethined.training.losses import hole_psnr
@@ -54,7 +53,7 @@ _WON, _WON_FOR = 0.02, 300
 _TRIED = 4
 #: Batches that each process keeps ready.
 _AHEAD = 4
-#: Images that deployed weights are looked at with before they are trained, and rounded.
+#: Images that deployed weights are looked at with before they are trained.
 _SIGHT = 16
 
 
@@ -193,8 +192,6 @@ def train(
     if where.rank == 0:
         shipped = trained.shipped.cpu().eval()
         reparameterise(shipped)
-        if settings.eight_bits:
-            to_eight_bits(shipped, _sight(settings, images, workers))
         save_weights(folder / WEIGHTS, shipped)
     if where.world > 1:
         torch.distributed.destroy_process_group()

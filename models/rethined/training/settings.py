@@ -94,7 +94,6 @@ class Settings:
         precision: of the convolutions; the weights and the loss are fp32.
         average: what a step leaves of the running mean of weights that is shipped in place of the
             last ones; 0 ships the last.
-        eight_bits: what is shipped is rounded so that int8 stores it without loss.
     """
 
     stages: tuple[Stage, ...]
@@ -109,7 +108,6 @@ class Settings:
     photos: tuple[Photographs, ...] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
     average: float = 0.0
-    eight_bits: bool = False
 
     @property
     def config(self) -> RethinedConfig:

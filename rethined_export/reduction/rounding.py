@@ -1,0 +1,138 @@
+"""Weights on the steps that 8 bits hold: rounded one by one, each making up for those before it.
+
+8 bits store the weights that make one channel as whole steps, 127 of which are the largest of them.
+What rounding a weight to its step takes from a layer's result, weights beside it that are not yet
+rounded give back as far as the second moments of the layer's inputs let them (GPTQ, Frantar et al.,
+ICLR 2023), and the bias gives back the mean. The quantisers of all targets then find every weight
+where they would put it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from rethined_export.converters.types import Array, Program
+from rethined_export.reduction.layers import Layer, layers_of
+
+#: Steps on one side of zero.
+STEPS = 127
+#: Added to the inputs' second moments, as a share of their mean: few photos do not know them.
+_DAMPING = 0.01
+_LEAST = 1e-12
+#: Places at which a layer's inputs are looked at, of all photos together.
+_PLACES = 8192
+#: Inputs that make up for one another. More are taken in parts, since cost grows with the square.
+_TOGETHER = 1152
+#: Weights between two updates of all behind them.
+_BLOCK = 64
+
+
+@torch.no_grad()
+def round_weights(program: Program, samples: Iterable[dict[str, Array]]) -> None:
+    """Round the weights of convolutions and linear layers, in place, to the steps of 8 bits.
+
+    In order of execution, so that each layer is fitted to what the rounded ones before it give.
+    Weights that are computed from others are left alone; those that layers share are fitted to the
+    first.
+
+    Args:
+        program: its module's parameters change.
+        samples: inputs like those that it will be given; all are held in memory.
+    """
+    exported = torch.export.export(program.module, tuple(program.inputs.values()))
+    graph = exported.module(check_guards=False)
+    layers = dict(layers_of(graph))
+    runs = [_Run(graph, [sample[name] for name in program.inputs]) for sample in samples]
+    fitted: set[int] = set()
+    for node, last in _needed(graph, layers):
+        if node in layers and layers[node].kernels.data_ptr() not in fitted:
+            round_layer(layers[node], [run.env[node.all_input_nodes[0]] for run in runs])
+            fitted.add(layers[node].kernels.data_ptr())
+        for run in runs:
+            run.step(node, last)
+
+
+def round_layer(layer: Layer, given: Iterable[Tensor]) -> None:
+    """Round one layer's weights, in place, by what it is given in each run."""
+    _, _, channels, *size = layer.kernels.shape
+    given = list(given)
+    step = steps(layer.kernels.double().flatten(2))
+    together = max(_TOGETHER // (size[0] * size[1]), 1)
+    for first in range(0, channels, together):
+        part = slice(first, first + together)
+        seen = [layer.places(x, part, -(-_PLACES // len(given))) for x in given]
+        inputs = torch.cat(seen).permute(3, 0, 1, 2, 4).flatten(2)
+        kernels = layer.kernels[:, :, part].permute(0, 1, 3, 4, 2)
+        before = kernels.double().flatten(2)
+        made = rounded(before, (inputs.mT @ inputs).double(), step)
+        if layer.bias is not None:
+            lost = (before - made) @ inputs.double().mean(1)[..., None]
+            layer.bias.add_(lost.flatten())
+        kernels.copy_(made.reshape(kernels.shape))
+
+
+def steps(kernels: Tensor) -> Tensor:
+    """Size of a step for each of kernels ``[G, O, I]``: ``[G, O, 1]``."""
+    return kernels.abs().amax(2, keepdim=True).clamp(min=_LEAST) / STEPS
+
+
+def rounded(kernels: Tensor, moments: Tensor, step: Tensor) -> Tensor:
+    """Kernels of whole steps whose results are near those of the given ones.
+
+    The largest of a kernel keep their 127 steps, so that the step can be told from them.
+
+    Args:
+        kernels: ``[G, O, I]``, of G groups, float64.
+        moments: of what they are applied to, ``Σ x xᵀ``, ``[G, I, I]``.
+        step: ``[G, O, 1]``.
+    """
+    damping = _DAMPING * moments.diagonal(dim1=1, dim2=2).mean(1).clamp(min=_LEAST)
+    damped = moments + damping[:, None, None] * torch.eye(moments.shape[-1], dtype=moments.dtype)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    upper = torch.linalg.cholesky(inverse, upper=True)
+    counts = kernels / step
+    ends = torch.where(counts.abs() > STEPS - 1e-6, counts.sign() * STEPS, 0.0)
+    for first in range(0, counts.shape[2], _BLOCK):
+        last = min(first + _BLOCK, counts.shape[2])
+        lost = torch.zeros_like(counts[..., first:last])
+        for i in range(first, last):
+            whole = counts[..., i].round().clamp(-STEPS, STEPS)
+            whole = torch.where(ends[..., i] != 0, ends[..., i], whole)
+            apart = (counts[..., i] - whole) / upper[:, i, i, None]
+            counts[..., i] = whole
+            counts[..., i + 1 : last] -= apart[..., None] * upper[:, None, i, i + 1 : last]
+            lost[..., i - first] = apart
+        counts[..., last:] -= lost @ upper[:, first:last, last:]
+    return counts * step
+
+
+def _needed(graph: GraphModule, layers: Collection[Node]) -> Iterator[tuple[Node, list[Node]]]:
+    """Nodes that layers depend on, in order, and after each the values that no other needs."""
+    wanted: set[Node] = set()
+    last_use: dict[Node, list[Node]] = {}
+    for node in reversed(graph.graph.nodes):
+        if node in layers or node.op == "placeholder" or wanted.intersection(node.users):
+            wanted.add(node)
+    order = [node for node in graph.graph.nodes if node in wanted]
+    ended: set[Node] = set()
+    for node in reversed(order):
+        last_use[node] = [one for one in node.all_input_nodes if one not in ended]
+        ended.update(node.all_input_nodes)
+    for node in order:
+        yield node, last_use[node]
+
+
+class _Run(Interpreter):
+    """One sample's way through the graph, a node at a time."""
+
+    def __init__(self, graph: GraphModule, inputs: Iterable[Array]) -> None:
+        super().__init__(graph)
+        self.args_iter = iter([torch.as_tensor(value) for value in inputs])
+
+    def step(self, node: Node, dropped: Iterable[Node]) -> None:
+        """Compute one value, then drop some."""
+        self.env[node] = self.run_node(node)
+        for one in dropped:
+            del self.env[one]

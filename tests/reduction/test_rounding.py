@@ -1,0 +1,118 @@
+"""Rounded weights: on the steps of 8 bits, and nearer to what was than the nearest."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rethined_export.converters.types import run_program
+from rethined_export.reduction.rounding import STEPS, round_weights, rounded, steps
+
+
+def nearest(kernels: Tensor) -> Tensor:
+    step = steps(kernels)
+    return (kernels / step).round() * step
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    groups=st.integers(1, 4),
+    outputs=st.integers(1, 5),
+    inputs=st.integers(1, 150),
+    seed=st.integers(0, 2**31),
+)
+def test_on_the_steps_and_the_steps_can_be_told(
+    groups: int, outputs: int, inputs: int, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    kernels = torch.randn(groups, outputs, inputs, generator=random, dtype=torch.float64)
+    seen = torch.randn(groups, inputs, 50, generator=random, dtype=torch.float64)
+    made = rounded(kernels, seen @ seen.mT, steps(kernels))
+    counts = made / steps(kernels)
+    assert (counts - counts.round()).abs().max() <= 1e-9
+    assert counts.abs().max() <= STEPS + 1e-9
+    torch.testing.assert_close(steps(made), steps(kernels))
+    torch.testing.assert_close(rounded(made, seen @ seen.mT, steps(made)), made)
+
+
+@settings(deadline=None, max_examples=30)
+@given(inputs=st.sampled_from([48, 200]), seed=st.integers(0, 2**31))
+def test_results_are_nearer_than_those_of_the_nearest(inputs: int, seed: int) -> None:
+    """Where inputs have much in common, as those of a layer have: by half at least."""
+    random = torch.Generator().manual_seed(seed)
+    kernels = torch.randn(1, 64, inputs, generator=random, dtype=torch.float64)
+    common = torch.randn(1, inputs, 4, generator=random, dtype=torch.float64)
+    own = torch.randn(1, inputs, 400, generator=random, dtype=torch.float64)
+    seen = common @ torch.randn(1, 4, 400, generator=random, dtype=torch.float64) + 0.1 * own
+    lost = [
+        float(((made - kernels) @ seen).square().mean())
+        for made in (rounded(kernels, seen @ seen.mT, steps(kernels)), nearest(kernels))
+    ]
+    assert lost[0] < 0.5 * lost[1]
+
+
+def test_inputs_that_are_always_zero_harm_nothing() -> None:
+    kernels = torch.ones(2, 1, 9, dtype=torch.float64)
+    made = rounded(kernels, torch.zeros(2, 9, 9, dtype=torch.float64), steps(kernels))
+    torch.testing.assert_close(made, kernels)
+
+
+class Net(nn.Module):
+    """Layers of every kind, one of them used twice, and more inputs than are taken at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Conv2d(4, 160, 3, padding=1)
+        self.down = nn.Conv2d(160, 48, 3, stride=2, bias=False)
+        self.apart = nn.Conv2d(48, 48, 3, padding=1, groups=48)
+        self.up = nn.ConvTranspose2d(48, 48, 4, stride=2)
+        self.mixed = nn.Linear(48, 3)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        x = self.down(self.into(torch.cat([image * (1 - mask), mask], 1)).relu()).relu()
+        x = self.apart(self.apart(x).relu()).relu()
+        return self.mixed(self.up(x).relu().movedim(1, -1)).movedim(-1, 1)
+
+
+def scenes(count: int) -> list[dict[str, Tensor]]:
+    random = torch.Generator().manual_seed(5)
+    coarse = torch.rand(count, 3, 8, 8, generator=random)
+    images = nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic")
+    mask = torch.zeros(1, 1, 48, 48)
+    mask[..., 10:30, 15:40] = 1
+    return [{"image": image[None], "mask": mask} for image in images]
+
+
+@pytest.fixture(scope="module")
+def nets() -> tuple[nn.Module, nn.Module, nn.Module]:
+    """A network as it was, rounded, and with every weight at the nearest step."""
+    torch.manual_seed(6)
+    plain = Net().eval().requires_grad_(False)
+    made, near = copy.deepcopy(plain), copy.deepcopy(plain)
+    given = scenes(4)
+    program = run_program(made, given[0], ("output",), ("image", "mask", "output"))
+    round_weights(program, [{name: x.numpy() for name, x in one.items()} for one in given])
+    for layer in near.children():
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        rows = layer.weight.transpose(0, axis)
+        layer.weight.copy_(nearest(rows.flatten(1)[None]).reshape(rows.shape).transpose(0, axis))
+    return plain, made, near
+
+
+def test_a_network_gives_what_it_did(nets: tuple[nn.Module, ...]) -> None:
+    """On images that it was not rounded on, three times nearer at least than to the nearest."""
+    plain, made, near = nets
+    for seen in scenes(7)[4:]:
+        truth = plain(**seen)
+        apart, others = ((one(**seen) - truth).square().mean() for one in (made, near))
+        assert apart < others / 9
+
+
+def test_quantisers_find_the_same_weights(nets: tuple[nn.Module, ...]) -> None:
+    for layer in nets[1].children():
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        kernels = layer.weight.transpose(0, axis).flatten(1)[None]
+        torch.testing.assert_close(nearest(kernels), kernels, rtol=0, atol=1e-6)
