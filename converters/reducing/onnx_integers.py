@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 #: Place of the weights among a layer's inputs, and of the bias.
 WEIGHT, BIAS = 1, 2
@@ -65,16 +65,17 @@ def to_int8(values: Floats, axis: int | None) -> tuple[npt.NDArray[np.int8], Flo
     size = np.abs(values).max(axis=others)
     # As small as 1 / scale can be in fp32.
     scales = np.where(size > _LEAST, size / 127, 1).astype(np.float32)
-    spread = scales if axis is None else _along(scales, axis, values.ndim)
-    return np.clip(np.rint(values / spread), -127, 127).astype(np.int8), scales
+    steps = np.rint(values / _along(scales, axis, values.ndim))
+    return np.clip(steps, -127, 127).astype(np.int8), scales
 
 
 #: A weight below it is zero: the smallest normal number of fp32 leaves no room for a step.
 _LEAST = 1e-30
 
 
-def _along(scales: Floats, axis: int, rank: int) -> Floats:
-    return scales.reshape([-1 if i == axis else 1 for i in range(rank)])
+def _along(scales: Floats, axis: int | None, rank: int) -> Floats:
+    """Scales in a shape that goes with the weights."""
+    return scales if axis is None else scales.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 def to_uint8(span: Range) -> tuple[np.float32, np.uint8]:
@@ -100,10 +101,10 @@ class Integers:
         self._made: dict[str, Any] = {}
 
     def weights(self) -> None:
-        """Weights alone: dequantised before use."""
+        """Weights alone: made floats again, once, when a runtime loads them."""
         first = []
         for node in self._wanted():
-            first += self._weight(node)
+            first += self._stored_weight(node)
         self._finish([*first, *self._graph.node])
 
     def all(self, ranges: Mapping[str, Range]) -> None:
@@ -118,7 +119,7 @@ class Integers:
                 nodes[-1:] = [*self._pair_before(node, ranges, given), *self._weight(node),
                               *self._bias(node, ranges), node]  # fmt: skip
             elif node.name in self._only_stored:
-                nodes[-1:] = [*self._weight(node), node]
+                nodes[-1:] = [*self._stored_weight(node), node]
             for place, name in enumerate(node.output):
                 if name in after:
                     node.output[place] = f"{name}_raw"
@@ -133,17 +134,47 @@ class Integers:
         return name
 
     def _weight(self, node: Any) -> list[Any]:
-        """Put a layer's weights through int8; the node that dequantises them, if it is new."""
-        name = node.input[WEIGHT]
-        node.input[WEIGHT] = f"{name}_float"
-        if f"{name}_int8" in self._made:
+        """Put a layer's weights into int8; the node that dequantises them, if it is new."""
+        name, new, axis, _ = self._in_steps(node)
+        if not new:
             return []
-        values = numpy_helper.to_array(self._stored[name])
-        axis = axis_of(node, values.shape)
-        steps, scales = to_int8(values, axis)
-        given = [self._store(f"{name}_int8", steps), self._store(f"{name}_scale", scales)]
+        given = [f"{name}_int8", f"{name}_scale"]
         along: dict[str, Any] = {} if axis is None else {"axis": axis}
         return [helper.make_node("DequantizeLinear", given, [f"{name}_float"], **along)]
+
+    def _stored_weight(self, node: Any) -> list[Any]:
+        """The same for a layer that computes in floats: a cast and a product.
+
+        Runtimes compute those once. ONNX Runtime leaves DequantizeLinear in, for what it might be
+        fused with: a quarter more time for RETHINED, and activations of products in 8 bits.
+        """
+        name, new, axis, rank = self._in_steps(node)
+        if not new:
+            return []
+        scales = numpy_helper.to_array(self._made[f"{name}_scale"])
+        spread = self._store(f"{name}_scales", _along(scales, axis, rank))
+        whole = f"{name}_whole"
+        return [
+            helper.make_node("Cast", [f"{name}_int8"], [whole], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [whole, spread], [f"{name}_float"]),
+        ]
+
+    def _in_steps(self, node: Any) -> tuple[str, bool, int | None, int]:
+        """Store a layer's weights as int8 and scales, where they are not, and let it read floats.
+
+        Returns:
+            Their name, whether they are new, the axis of scales, and the rank.
+        """
+        name = node.input[WEIGHT]
+        node.input[WEIGHT] = f"{name}_float"
+        values = numpy_helper.to_array(self._stored[name])
+        axis = axis_of(node, values.shape)
+        new = f"{name}_int8" not in self._made
+        if new:
+            steps, scales = to_int8(values, axis)
+            self._store(f"{name}_int8", steps)
+            self._store(f"{name}_scale", scales)
+        return name, new, axis, values.ndim
 
     def _bias(self, node: Any, ranges: Mapping[str, Range]) -> list[Any]:
         """A convolution's bias in the steps that its sums are made of."""
@@ -186,7 +217,7 @@ class Integers:
         """Set the nodes, and keep the constants that are still read."""
         graph = self._graph
         read = {name for node in nodes for name in node.input}
-        kept = [one for one in graph.initializer if one.name in read]
+        kept = [*graph.initializer, *self._made.values()]
         del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(nodes)
-        graph.initializer.extend([*kept, *self._made.values()])
+        graph.initializer.extend(one for one in kept if one.name in read)
