@@ -100,10 +100,8 @@ def _rows(subject: Subject, target: str, precisions: list[str]) -> Iterator[dict
     with tempfile.TemporaryDirectory() as folder:
         exact: dict[bool, Path] = {}  # by whether its weights are rounded
         for precision in wanted:
-            rounded = PRECISIONS[precision].rounded
-            made = replace(
-                spec, precision=precision, calibration=Calibration() if rounded else None
-            )
+            rounded, seeing = PRECISIONS[precision].rounded, PRECISIONS[precision].sees_photos
+            made = replace(spec, precision=precision, calibration=Calibration() if seeing else None)
             if rounded not in exact:
                 exact[rounded] = Path(folder) / f"exact-{rounded}{TARGETS[target].suffix}"
                 given = {"spec": made.to_dict(), "path": str(exact[rounded]), "threads": THREADS}

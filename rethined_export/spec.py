@@ -140,7 +140,7 @@ class ExportSpec:
                 f"--precision {precision.name} measures no activations; leave "
                 "--calibration-method out"
             )
-        if not precision.rounded:
+        if not precision.sees_photos:
             raise UserError(
                 f"--precision {precision.name} looks at no photos; leave --calibration out"
             )

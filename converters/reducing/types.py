@@ -20,7 +20,7 @@ class Precision:
     Attributes:
         means: one line for ``--help``.
         calibrated: ranges of activations are measured on photos.
-        rounded: weights are fitted to the steps of 8 bits, on photos too.
+        rounded: all weights are fitted to the steps of 8 bits, on photos too.
         searched: so is which layers bear 8 bits worst: those compute in floats.
         stores_all: those too store their weights in 8 bits; else in float16.
     """
@@ -31,6 +31,11 @@ class Precision:
     rounded: bool = False
     searched: bool = False
     stores_all: bool = False
+
+    @property
+    def sees_photos(self) -> bool:
+        """Whether photos have a say in what is written."""
+        return self.calibrated or self.rounded
 
 
 EXACT = "fp32"
@@ -59,7 +64,6 @@ PRECISIONS = {
             "mixed",
             "int8, the layers that bear it worst in floats, their weights in float16",
             calibrated=True,
-            rounded=True,
             searched=True,
         ),
         Precision("palette6", "weights as one of 64 values a tensor"),

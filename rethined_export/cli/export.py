@@ -249,7 +249,7 @@ def _calibration(options: Namespace) -> Calibration | None:
         for folder in (options.calibration, options.calibration_masks)
     )
     given = photos or masks or options.calibration_method
-    if not given and not precision.rounded:
+    if not given and not precision.sees_photos:
         return None
     made = Calibration(photos, masks, method)
     made.check()

@@ -62,7 +62,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, sound: Path) -> list[str]:
         if failing:
             raise JobError(failing[0], 5)
         shutil.copy(sound, arguments["path"])
-        return {"peak_rss_bytes": 0}
+        return {"peak_rss_bytes": 0, "calibrated": None}
 
     for module in (report, pipeline):
         monkeypatch.setattr(module, "run_job", run_job)

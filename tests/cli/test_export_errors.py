@@ -305,7 +305,7 @@ def worker(**failures: Exception) -> Any:
                     "psnr_hole_db": 0.0, "columns": {}, "peak_rss_bytes": 1}  # fmt: skip
         Path(arguments["path"]).write_bytes(b"x")
         return {"seconds": 1.0, "operators": {"Add": 1}, "weights": "untrained", "derived": [],
-                "weights_sha256": shipped_hash(), "parameters": 1, "notes": [],
+                "weights_sha256": shipped_hash(), "parameters": 1, "notes": [], "calibrated": None,
                 "takes": [], "gives": [], "peak_rss_bytes": 1}  # fmt: skip
 
     return run_job

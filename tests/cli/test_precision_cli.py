@@ -103,7 +103,7 @@ def worker(accepting: dict[str, float] | None, seen: list[Any]) -> Any:
             return {"operators": {"Conv": 1}, "kept": ["Conv_3"], "peak_rss_bytes": 2,
                     "calibrated": {"scenes": 16, "sha256": "c" * 64}}  # fmt: skip
         return {"seconds": 1.0, "operators": {"Add": 1}, "weights": "untrained", "derived": [],
-                "weights_sha256": "a" * 64, "parameters": 1, "notes": [],
+                "weights_sha256": "a" * 64, "parameters": 1, "notes": [], "calibrated": None,
                 "takes": [], "gives": [], "peak_rss_bytes": 1}  # fmt: skip
 
     return run_job
