@@ -85,6 +85,7 @@ def _convolution(
     groups: int = 1,
 ) -> Layer:
     def spread(x: Tensor) -> Tensor:
+        x = x.reshape(-1, *x.shape[-3:])  # an image may come alone
         return F.pad(x, [padding[1], padding[1], padding[0], padding[0]])
 
     kernels = weight.view(groups, -1, *weight.shape[1:])
@@ -104,6 +105,7 @@ def _transposed(
     reach = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
 
     def spread(x: Tensor) -> Tensor:
+        x = x.reshape(-1, *x.shape[-3:])
         height, width = ((size - 1) * s + 1 for size, s in zip(x.shape[2:], stride, strict=True))
         apart = x.new_zeros(*x.shape[:2], height, width)
         apart[..., :: stride[0], :: stride[1]] = x

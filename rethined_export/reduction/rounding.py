@@ -35,7 +35,7 @@ def round_weights(program: Program, samples: Iterable[dict[str, Array]]) -> None
 
     In order of execution, so that each layer is fitted to what the rounded ones before it give.
     Weights that are computed from others are left alone; those that layers share are fitted to the
-    first.
+    first, after which they lie on steps and stay.
 
     Args:
         program: its module's parameters change.
@@ -45,17 +45,18 @@ def round_weights(program: Program, samples: Iterable[dict[str, Array]]) -> None
     graph = exported.module(check_guards=False)
     layers = dict(layers_of(graph))
     runs = [_Run(graph, [sample[name] for name in program.inputs]) for sample in samples]
-    fitted: set[int] = set()
     for node, last in _needed(graph, layers):
-        if node in layers and layers[node].kernels.data_ptr() not in fitted:
+        if node in layers:
             round_layer(layers[node], [run.env[node.all_input_nodes[0]] for run in runs])
-            fitted.add(layers[node].kernels.data_ptr())
         for run in runs:
             run.step(node, last)
 
 
 def round_layer(layer: Layer, given: Iterable[Tensor]) -> None:
-    """Round one layer's weights, in place, by what it is given in each run."""
+    """Round one layer's weights, in place, by what it is given in each run.
+
+    A layer that is given what is no number is left alone.
+    """
     _, _, channels, *size = layer.kernels.shape
     given = list(given)
     step = steps(layer.kernels.double().flatten(2))
@@ -65,8 +66,10 @@ def round_layer(layer: Layer, given: Iterable[Tensor]) -> None:
         seen = [layer.places(x, part, -(-_PLACES // len(given))) for x in given]
         inputs = torch.cat(seen).permute(3, 0, 1, 2, 4).flatten(2)
         kernels = layer.kernels[:, :, part].permute(0, 1, 3, 4, 2)
-        before = kernels.double().flatten(2)
-        made = rounded(before, (inputs.mT @ inputs).double(), step)
+        before, moments = kernels.double().flatten(2), (inputs.mT @ inputs).double()
+        if not (moments.isfinite().all() and before.isfinite().all()):
+            continue
+        made = rounded(before, moments, step)
         if layer.bias is not None:
             lost = (before - made) @ inputs.double().mean(1)[..., None]
             layer.bias.add_(lost.flatten())

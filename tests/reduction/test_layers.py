@@ -61,6 +61,24 @@ def test_convolutions(module: nn.Module, batch: int, seed: int) -> None:
         )
 
 
+class Named(nn.Module):
+    """One image without a batch, and arguments by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(4, 2, 3, 3)), nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(input=x, weight=self.weight, bias=self.bias, padding=1)
+
+
+def test_an_image_alone() -> None:
+    module, x = Named(), torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        (layer,) = found(module, x)
+        torch.testing.assert_close(laid(layer, x), module(x).flatten(1))
+
+
 def test_linear_layers() -> None:
     module, x = nn.Linear(6, 4), torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -60,6 +60,18 @@ def test_inputs_that_are_always_zero_harm_nothing() -> None:
     torch.testing.assert_close(made, kernels)
 
 
+def test_what_is_no_number_is_left_alone() -> None:
+    """Its gate will say what is wrong with it."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 1)).eval().requires_grad_(False)
+    net[0].weight[0, 0, 0, 0] = torch.nan
+    before = copy.deepcopy(net.state_dict())
+    image = torch.ones(1, 1, 8, 8)
+    program = run_program(net, {"image": image}, ("output",), ("image", "output"))
+    round_weights(program, [{"image": image.numpy()}])
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
 class Net(nn.Module):
     """Layers of every kind, one of them used twice, and more inputs than are taken at once."""
 
@@ -100,6 +112,24 @@ def nets() -> tuple[nn.Module, nn.Module, nn.Module]:
         rows = layer.weight.transpose(0, axis)
         layer.weight.copy_(nearest(rows.flatten(1)[None]).reshape(rows.shape).transpose(0, axis))
     return plain, made, near
+
+
+def test_the_mean_of_what_a_layer_gives_stays() -> None:
+    """Rounding to the nearest moves it a thousand times as far."""
+    torch.manual_seed(8)
+    layer = nn.Conv2d(3, 16, 3).eval().requires_grad_(False)
+    seen = scenes(2)
+    inputs = {"image": seen[0]["image"]}
+    program = run_program(layer, inputs, ("output",), ("image", "output"))
+    before, near = copy.deepcopy(layer), copy.deepcopy(layer)
+    near.weight.copy_(nearest(near.weight.flatten(1)[None]).reshape(near.weight.shape))
+    round_weights(program, [{"image": one["image"].numpy()} for one in seen])
+
+    def moved(other: nn.Module) -> float:
+        apart = [other(one["image"]) - before(one["image"]) for one in seen]
+        return float(torch.cat(apart).mean((0, 2, 3)).abs().max())
+
+    assert moved(layer) < moved(near) / 1000
 
 
 def test_a_network_gives_what_it_did(nets: tuple[nn.Module, ...]) -> None:
