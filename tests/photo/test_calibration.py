@@ -26,7 +26,7 @@ def fingerprint(made: list[Scene]) -> str:
     found = Fingerprint()
     for scene in made:
         found.add(scene.inputs)
-    return found.hexdigest()
+    return found.facts()["sha256"]
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
