@@ -31,7 +31,8 @@ def resized(plane: Floats, size: Size) -> Floats:
 
 def touched(hole: Bools, size: Size) -> Bools:
     """A hole at another (height, width): each pixel that covers any part of a hole pixel."""
-    return _touched_rows(_touched_rows(hole, size[0]).T, size[1]).T
+    # Row by row in memory, as librethined reads it.
+    return np.ascontiguousarray(_touched_rows(_touched_rows(hole, size[0]).T, size[1]).T)
 
 
 def touched_window(hole: Bools, rows: Indices, columns: Indices, size: Size) -> Bools:

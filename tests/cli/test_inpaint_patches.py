@@ -86,6 +86,22 @@ def refused(photo: Path, file: Path, capsys: Capture) -> str:
     return last_line(capsys.readouterr().err)
 
 
+def test_a_hole_that_is_larger_than_the_square(artifacts: Path, photo: Path) -> None:
+    """It is shrunk with the photo: the pair fills much like the whole program, though that sees its
+    window alone, and not in 8 bits."""
+    pixels = np.tile(np.array(Image.open(photo)), (2, 1, 1))[:1900]
+    hole = np.zeros(pixels.shape[:2], np.uint8)
+    hole[150:1800, 500:560] = 255
+    save_image(photo, pixels)
+    save_image(photo.with_name("mask.png"), hole)
+    before = pixels.astype(int)
+    whole = filled(photo, artifact(artifacts, "gather"))
+    own = filled(photo, artifact(artifacts, "low10"))
+    assert np.array_equal(own[hole == 0], before[hole == 0])
+    apart, hidden = (np.abs(one - whole)[hole > 0].mean() for one in (own, before))
+    assert apart < hidden / 3, (apart, hidden)
+
+
 def test_a_hole_over_the_budget_is_refused(artifacts: Path, photo: Path, capsys: Capture) -> None:
     hole = np.zeros((1041, 1103), np.uint8)
     hole[:500, :500] = 255
