@@ -135,9 +135,10 @@ class Integers:
 
     def _weight(self, node: Any) -> list[Any]:
         """Put a layer's weights into int8; the node that dequantises them, if it is new."""
-        name, new, axis, _ = self._in_steps(node)
-        if not new:
+        made = self._in_steps(node)
+        if made is None:
             return []
+        name, axis, _ = made
         given = [f"{name}_int8", f"{name}_scale"]
         along: dict[str, Any] = {} if axis is None else {"axis": axis}
         return [helper.make_node("DequantizeLinear", given, [f"{name}_float"], **along)]
@@ -148,9 +149,10 @@ class Integers:
         Runtimes compute those once. ONNX Runtime leaves DequantizeLinear in, for what it might be
         fused with: a quarter more time for RETHINED, and activations of products in 8 bits.
         """
-        name, new, axis, rank = self._in_steps(node)
-        if not new:
+        made = self._in_steps(node)
+        if made is None:
             return []
+        name, axis, rank = made
         scales = numpy_helper.to_array(self._made[f"{name}_scale"])
         spread = self._store(f"{name}_scales", _along(scales, axis, rank))
         whole = f"{name}_whole"
@@ -159,22 +161,22 @@ class Integers:
             helper.make_node("Mul", [whole, spread], [f"{name}_float"]),
         ]
 
-    def _in_steps(self, node: Any) -> tuple[str, bool, int | None, int]:
-        """Store a layer's weights as int8 and scales, where they are not, and let it read floats.
+    def _in_steps(self, node: Any) -> tuple[str, int | None, int] | None:
+        """Store a layer's weights as int8 and scales, and let it read floats made of them.
 
         Returns:
-            Their name, whether they are new, the axis of scales, and the rank.
+            Their name, the axis of scales, and the rank; None where that was done for another.
         """
         name = node.input[WEIGHT]
         node.input[WEIGHT] = f"{name}_float"
+        if f"{name}_int8" in self._made:
+            return None
         values = numpy_helper.to_array(self._stored[name])
         axis = axis_of(node, values.shape)
-        new = f"{name}_int8" not in self._made
-        if new:
-            steps, scales = to_int8(values, axis)
-            self._store(f"{name}_int8", steps)
-            self._store(f"{name}_scale", scales)
-        return name, new, axis, values.ndim
+        steps, scales = to_int8(values, axis)
+        self._store(f"{name}_int8", steps)
+        self._store(f"{name}_scale", scales)
+        return name, axis, values.ndim
 
     def _bias(self, node: Any, ranges: Mapping[str, Range]) -> list[Any]:
         """A convolution's bias in the steps that its sums are made of."""

@@ -18,7 +18,8 @@ class Layer:
     Attributes:
         kernels: a view of the weights, ``[G, O, C, h, w]``.
         bias: ``[G · O]``, or None.
-        spread: of what the layer is given, the ``[N, G · C, H, W]`` that kernels are laid on.
+        spread: of what the layer is given, the ``[N, G · C, H, W]`` that kernels are laid on; of
+            one image alone, ``[G · C, H, W]``.
         strides: from one place to the next, along y and x.
         taps: where a kernel's rows and columns lie from its place.
     """
@@ -36,15 +37,17 @@ class Layer:
             ``[P, h, w, G, C]``.
         """
         laid = self.spread(given)
-        laid = laid.reshape(len(laid), len(self.kernels), -1, *laid.shape[2:])[:, :, channels]
+        groups, _, each = self.kernels.shape[:3]
+        laid = laid.reshape(-1, groups, each, *laid.shape[-2:])[:, :, channels]
         rows, columns = (
             (size - 1 - int(taps.max())) // stride + 1
             for size, taps, stride in zip(laid.shape[3:], self.taps, self.strides, strict=True)
         )
         total = laid.shape[0] * rows * columns
-        chosen = torch.arange(total)
         if total > count:
             chosen = torch.randint(total, [count], generator=torch.Generator().manual_seed(0))
+        else:
+            chosen = torch.arange(total)
         image, place = chosen // (rows * columns), chosen % (rows * columns)
         # Channels last, so that what is fetched lies together.
         seen: Tensor = laid.permute(0, 3, 4, 1, 2).contiguous()[
@@ -85,7 +88,6 @@ def _convolution(
     groups: int = 1,
 ) -> Layer:
     def spread(x: Tensor) -> Tensor:
-        x = x.reshape(-1, *x.shape[-3:])  # an image may come alone
         return F.pad(x, [padding[1], padding[1], padding[0], padding[0]])
 
     kernels = weight.view(groups, -1, *weight.shape[1:])
@@ -105,9 +107,8 @@ def _transposed(
     reach = [d * (size - 1) for d, size in zip(dilation, weight.shape[2:], strict=True)]
 
     def spread(x: Tensor) -> Tensor:
-        x = x.reshape(-1, *x.shape[-3:])
-        height, width = ((size - 1) * s + 1 for size, s in zip(x.shape[2:], stride, strict=True))
-        apart = x.new_zeros(*x.shape[:2], height, width)
+        height, width = ((size - 1) * s + 1 for size, s in zip(x.shape[-2:], stride, strict=True))
+        apart = x.new_zeros(*x.shape[:-2], height, width)
         apart[..., :: stride[0], :: stride[1]] = x
         top, left = (far - p for far, p in zip(reach, padding, strict=True))
         return F.pad(apart, [left, left + output_padding[1], top, top + output_padding[0]])

@@ -7,7 +7,7 @@ ICLR 2023), and the bias gives back the mean. The quantisers of all targets then
 where they would put it.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,20 +45,23 @@ def round_weights(program: Program, samples: Iterable[dict[str, Array]]) -> None
     graph = exported.module(check_guards=False)
     layers = dict(layers_of(graph))
     runs = [_Run(graph, [sample[name] for name in program.inputs]) for sample in samples]
-    for node, last in _needed(graph, layers):
+    left = len(layers)
+    for node in graph.graph.nodes:
+        if not left:  # what follows the last layer is not needed
+            return
         if node in layers:
             round_layer(layers[node], [run.env[node.all_input_nodes[0]] for run in runs])
+            left -= 1
         for run in runs:
-            run.step(node, last)
+            run.step(node)
 
 
-def round_layer(layer: Layer, given: Iterable[Tensor]) -> None:
+def round_layer(layer: Layer, given: Sequence[Tensor]) -> None:
     """Round one layer's weights, in place, by what it is given in each run.
 
     A layer that is given what is no number is left alone.
     """
     _, _, channels, *size = layer.kernels.shape
-    given = list(given)
     step = steps(layer.kernels.double().flatten(2))
     together = max(_TOGETHER // (size[0] * size[1]), 1)
     for first in range(0, channels, together):
@@ -111,22 +114,6 @@ def rounded(kernels: Tensor, moments: Tensor, step: Tensor) -> Tensor:
     return counts * step
 
 
-def _needed(graph: GraphModule, layers: Collection[Node]) -> Iterator[tuple[Node, list[Node]]]:
-    """Nodes that layers depend on, in order, and after each the values that no other needs."""
-    wanted: set[Node] = set()
-    last_use: dict[Node, list[Node]] = {}
-    for node in reversed(graph.graph.nodes):
-        if node in layers or node.op == "placeholder" or wanted.intersection(node.users):
-            wanted.add(node)
-    order = [node for node in graph.graph.nodes if node in wanted]
-    ended: set[Node] = set()
-    for node in reversed(order):
-        last_use[node] = [one for one in node.all_input_nodes if one not in ended]
-        ended.update(node.all_input_nodes)
-    for node in order:
-        yield node, last_use[node]
-
-
 class _Run(Interpreter):
     """One sample's way through the graph, a node at a time."""
 
@@ -134,8 +121,8 @@ class _Run(Interpreter):
         super().__init__(graph)
         self.args_iter = iter([torch.as_tensor(value) for value in inputs])
 
-    def step(self, node: Node, dropped: Iterable[Node]) -> None:
-        """Compute one value, then drop some."""
+    def step(self, node: Node) -> None:
+        """Compute one value, then drop those that no later node reads."""
         self.env[node] = self.run_node(node)
-        for one in dropped:
+        for one in self.user_to_last_uses.get(node, []):
             del self.env[one]
