@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from rethined_export.cli.export import main as export
@@ -44,6 +45,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     tempfile.tempdir = before
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What a test draws without a generator of its own is the same in every run, whatever ran."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
