@@ -105,7 +105,7 @@ def choose(programs: Programs, image: Floats, mask: Floats) -> Filling:
     for tokens, done in parts(np.flatnonzero(hole), programs.budget, reach):
         listed = np.zeros(programs.budget, np.int32)
         listed[: len(tokens)] = tokens
-        inputs: dict[str, Array] = {**seen, "mask": mask, "tokens": listed}
+        inputs: dict[str, Array] = {**seen, "tokens": listed}
         if programs.coherence:
             inputs["rows"] = np.full(TOKENS, programs.budget, np.int32)
             inputs["rows"][tokens] = np.arange(len(tokens))

@@ -12,7 +12,13 @@ from rethined_export.spec import ExportSpec
 
 SIDE = 1024
 _IMAGE, _MASK = [1, 3, 512, 512], [1, 1, 512, 512]
-_SEEN = {"composite": _IMAGE, "details": _IMAGE, "queries": [4096, 1], "keys": [1, 4096]}
+_SEEN = {
+    "composite": _IMAGE,
+    "details": _IMAGE,
+    "queries": [4096, 1],
+    "keys": [1, 4096],
+    "shares": _MASK,
+}
 
 
 def tiny_pair(folder: Path) -> Path:
@@ -23,7 +29,7 @@ def tiny_pair(folder: Path) -> Path:
     _save(folder, low, _looking(), {"image": _IMAGE, "mask": _MASK}, _SEEN)
     places = options.places
     gives = {"low": [places, 8, 3, 8], "indices": [1, places, 1], "scores": [1, places, 1]}
-    takes = {**_SEEN, "mask": _MASK, "tokens": [places]}
+    takes = {**_SEEN, "tokens": [places]}
     _save(folder, choose, _choosing(places), takes, gives)
     return folder / low.file_name()
 
@@ -38,6 +44,7 @@ def _looking() -> list[Any]:
         helper.make_node("Mul", ["towards", "mask"], ["change"]),
         helper.make_node("Add", ["image", "change"], ["composite"]),
         helper.make_node("Sub", ["image", "image"], ["details"]),
+        helper.make_node("Identity", ["mask"], ["shares"]),
     ]
 
 

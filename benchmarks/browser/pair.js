@@ -95,7 +95,7 @@ export async function pair(programs, shapes, { side, scale, k, budget, nhwc }) {
     const [found] = lib.view(count);
     for (let start = 0; start < found; [start] = lib.view(next)) {
       lib.call("part", tokens, found, start, budget, listed, rows, kept, next);
-      const values = { ...seen, mask: small.mask, tokens: lib.view(listed).slice(),
+      const values = { ...seen, tokens: lib.view(listed).slice(),
                        rows: rows && lib.view(rows).slice() };
       const chosen = await programs.choose(inputs(shapes.choose, values));
       lib.view(made).set(chosen.low);

@@ -74,6 +74,8 @@ class RethinedConfig:
         coherence: a coherence layer follows the token mixing.
         surroundings: scores also compare what is known around a query with what surrounds a key;
             not in the paper.
+        blended: copied details set in gradually from the hole's edge, and are raised; without a
+            coherence layer only, and not in the paper.
         deployed: the MobileOne blocks are re-parameterised to one convolution each.
         dialect: how a fork of the published code computes.
     """
@@ -91,6 +93,7 @@ class RethinedConfig:
     start: Start = "zeros"
     coherence: bool = True
     surroundings: bool = False
+    blended: bool = False
     deployed: bool = False
     stage_branches: tuple[int, ...] = ()
     dialect: Dialect = AUTHORS

@@ -35,6 +35,7 @@ NETWORKS: tuple[Network, ...] = get_args(Network)
 M = TypeVar("M", bound=Inpainter)
 _HEAD = "generator.multihead_attention"
 _CLOSENESS = f"{_HEAD}.closeness"
+_GAIN = "generator.gain"
 #: Entries that no forward pass reads, or that are copies of others.
 _IGNORED = re.compile(
     r"^generator\.(encoder_decoder\.|qk_mask$|mask_query$|positionalencoding$)"
@@ -216,6 +217,7 @@ def _derived_config(start: RethinedConfig, state: Mapping[str, Tensor]) -> Rethi
         reduce = f"reduce.{layer}.weight"
         outputs = [len(state[f"coarse_model.d{level}.{reduce}"]) for level in (4, 3, 2, 1)]
     queries = state[f"{_HEAD}.w_qs.weight"]
+    coherence = any(".final_conv." in key for key in state)
     branches, stage_branches = _branches(state)
     return replace(
         start,
@@ -229,8 +231,9 @@ def _derived_config(start: RethinedConfig, state: Mapping[str, Tensor]) -> Rethi
         feature_stage=_feature_stage(start, widths, queries.shape[1] - PATCH_SIZE),
         d_k=len(queries),
         start="zeros" if channels == 3 else "push-pull",
-        coherence=any(".final_conv." in key for key in state),
+        coherence=coherence,
         surroundings=_CLOSENESS in state,
+        blended=_GAIN in state and not coherence,
         deployed=deployed,
     )
 

@@ -15,6 +15,7 @@ from rethined_export.models.rethined.attention import (
     mask_scores,
     prefer_self,
 )
+from rethined_export.models.rethined.blend import GAIN, blend
 from rethined_export.models.rethined.coarse import CoarseModel
 from rethined_export.models.rethined.config import (
     GRID,
@@ -42,6 +43,8 @@ _ENLARGE = {"bicubic": bicubic_upsample, "bilinear": bilinear_upsample}
 class NeuralPatchMatch(nn.Module):
     """Parameters of the refinement: attention projections and the coherence layer."""
 
+    gain: Tensor
+
     def __init__(self, config: RethinedConfig) -> None:
         super().__init__()
         self.multihead_attention = PatchAttention(config)
@@ -49,6 +52,8 @@ class NeuralPatchMatch(nn.Module):
         if config.coherence:
             coherence = nn.Conv2d(PATCH_SIZE, PATCH_SIZE, 3, padding=1, padding_mode="reflect")
             self.final_conv = nn.Sequential(coherence, nn.Sigmoid())
+        if config.blended:
+            self.register_buffer("gain", torch.tensor([GAIN]))
 
     @property
     def coherence(self) -> nn.Conv2d | None:
@@ -131,6 +136,8 @@ class Rethined(Inpainter):
 
     def refine(self, composite: Tensor, mask_low: Tensor, hole: Tensor, a: Tensor) -> Tensor:
         """Token mixing and coherence layer: x̂_LR ``[1, 3, 512, 512]``."""
+        if self.config.blended:
+            return self._blended(composite, mask_low, a)
         blurred = unfold(gaussian_blur(composite), PATCH)
         patches = unfold(composite, PATCH)
         high = patches - blurred
@@ -142,6 +149,12 @@ class Rethined(Inpainter):
         head = self.generator.multihead_attention
         mixed = head.fc(a @ head.w_vs(high))
         return self._coherence(flag * (mixed - blurred) + (1 - flag) * high)
+
+    def _blended(self, composite: Tensor, mask_low: Tensor, a: Tensor) -> Tensor:
+        """``x_c + a ⊙ (g·A F − F)``: the coarse image's own details give way to copied ones."""
+        own = high_frequencies(composite)
+        copied = fold(a @ unfold(own, PATCH), PATCH, LOW_RESOLUTION, LOW_RESOLUTION)
+        return composite + blend(mask_low) * (self.generator.gain * copied - own)
 
     def upscale(self, y: Tensor, m: Tensor, low: Tensor, a: Tensor, scale: int) -> Tensor:
         """Attention upscaling: the patches chosen at low resolution, copied at full resolution.

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from rethined_export.models.rethined import LOW_RESOLUTION, PATCH, Rethined
 from rethined_export.models.rethined.attention import attention_map, mask_scores
+from rethined_export.models.rethined.blend import blend
 from rethined_export.models.rethined.config import TOKENS
 from rethined_export.models.rethined.filters import (
     BLUR_SIGMA,
@@ -64,7 +65,9 @@ class Variation:
         band: what is copied at full resolution, of the photo with its hole filled by the enlarged
             low-resolution image, of that image, and of s.
         window: copy patches of twice the side that overlap under a window, not whole ones.
-        amount: how much of the copied high frequencies is added, at both resolutions.
+        amount: how much of the copied high frequencies is added, at both resolutions, on top of
+            the network's own gain.
+        blended: the coarse image's details give way to copied ones from the hole's edge on.
         area: shrink by averaging, as the paper variant does, or by antialiased bicubic.
     """
 
@@ -75,6 +78,7 @@ class Variation:
     band: Callable[[Tensor, Tensor, int], Tensor] = _beyond
     window: bool = False
     amount: float = 1.0
+    blended: bool = True
     area: bool = True
 
 
@@ -99,6 +103,7 @@ VARIATIONS = (
     replace(_SHIPPED, question="band", answer="blur σ = 2.01, as published", band=_narrow_blur),
     replace(_SHIPPED, question="band", answer="blur σ = 2.01·s", band=_wide_blur),
     replace(_SHIPPED, question="seams", answer="overlapping, sin² window", window=True),
+    replace(_SHIPPED, question="edge", answer="not blended, not raised", blended=False),
     replace(_SHIPPED, question="amount", answer="five quarters", amount=1.25),
     replace(_SHIPPED, question="amount", answer="three quarters", amount=0.75),
     replace(_SHIPPED, question="amount", answer="half", amount=0.5),
@@ -120,7 +125,10 @@ def fill(model: Rethined, case: Case, variation: Variation) -> tuple[Tensor, Ten
     attention = _attention(model, composite, m_low, features, hole, variation)
     high = high_frequencies(composite)
     mixed = _copy(attention, hole, high, PATCH, variation)
-    low = torch.where(m_low > 0, composite - high + mixed, composite)
+    if variation.blended:
+        low = composite + blend(m_low) * (model.generator.gain * mixed - high)
+    else:
+        low = composite + m_low * (mixed - high)
     base = bicubic_upsample(low, scale)
     context = (1 - m) * y + m * base
     copied = _copy(attention, hole, variation.band(context, base, scale), PATCH * scale, variation)

@@ -73,7 +73,7 @@ ATTENTION_RUNS = (
     AttentionRun("features of stage 3 (stride 16)", {"feature_stage": 3}),
     AttentionRun("d_k = 4", {"d_k": 4}),
     AttentionRun("d_k = 64", {"d_k": 64}),
-    AttentionRun("coherence layer, near identity", {"coherence": True}),
+    AttentionRun("coherence layer, near identity", {"coherence": True, "blended": False}),
 )
 
 

@@ -10,17 +10,21 @@ _HALO = BLUR_SIDE // 2
 
 
 class SeparableBlur(nn.Module):
-    """Twin of ``filters.gaussian_blur`` for RGB images: ``[1, 3, H, W]`` in and out."""
+    """Twin of ``filters.gaussian_blur``: ``[1, C, H, W]`` in and out.
+
+    Args:
+        channels: C, 3 for RGB.
+    """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        taps = gaussian_taps().float()
-        self.register_buffer("rows", taps.reshape(1, 1, -1, 1).repeat(3, 1, 1, 1))
-        self.register_buffer("columns", taps.reshape(1, 1, 1, -1).repeat(3, 1, 1, 1))
+        self.channels, taps = channels, gaussian_taps().float()
+        self.register_buffer("rows", taps.reshape(1, 1, -1, 1).repeat(channels, 1, 1, 1))
+        self.register_buffer("columns", taps.reshape(1, 1, 1, -1).repeat(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        tall = F.conv2d(reflect_pad(x, _HALO, (2,)), self.rows, groups=3)
-        return F.conv2d(reflect_pad(tall, _HALO, (3,)), self.columns, groups=3)
+        tall = F.conv2d(reflect_pad(x, _HALO, (2,)), self.rows, groups=self.channels)
+        return F.conv2d(reflect_pad(tall, _HALO, (3,)), self.columns, groups=self.channels)

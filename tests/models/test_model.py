@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import small_config, small_model
 from torch import Tensor
+from torch.nn import functional as F
 
 from rethined_export.models.rethined import (
     DIALECTS,
@@ -348,6 +349,38 @@ def test_refinement_of_single_tokens(models, variant):
         assert (patch_of(low, token, PATCH) - expected).abs().max() <= 1e-5
 
 
+def test_details_are_copied_within_and_the_coarse_images_own_at_the_edge():
+    """The hole's columns begin at 200: by the third from there, all details are copied ones."""
+    model = small_model(small_config(coherence=False, blended=True))
+    composite, mask = noise(2, 1, 3, 512, 512), torch.zeros(1, 1, 512, 512)
+    mask[..., 200:300] = 1
+    hole = F.max_pool2d(mask, PATCH).flatten()
+    keys = torch.randint(TOKENS, (TOKENS, 1), generator=torch.Generator().manual_seed(3))
+    attention, _ = attention_map(torch.zeros(TOKENS, TOKENS), hole, indices=keys)
+    low = model.refine(composite, mask, hole, attention)
+    own, copied = high_frequencies(composite), torch.empty_like(composite)
+    for token in range(TOKENS):
+        patch_of(copied, token, PATCH)[:] = patch_of(own, keys[token].item(), PATCH)
+    raised = composite - own + model.generator.gain * copied
+    assert torch.equal(low[..., :200], composite[..., :200])
+    assert torch.equal(low[..., 300:], composite[..., 300:])
+    # Shares are four times a sum of 49 terms, and differences of details below 1.125 + 1.
+    bound = 4 * 49 / 2 * EPS * 2.25
+    within = slice(203, 297)
+    assert (low[..., within] - raised[..., within]).abs().max() <= bound
+    for column, share in enumerate(edge_shares()):
+        here = low[..., 200 + column] - composite[..., 200 + column]
+        whole = raised[..., 200 + column] - composite[..., 200 + column]
+        assert (here - share * whole).abs().max() <= bound
+        assert 0 <= share < 1
+
+
+def edge_shares() -> list[float]:
+    """Of the three columns next to a straight edge, by the blur's taps beyond it."""
+    beyond = [gaussian_taps()[distance:].sum().item() for distance in (4, 5, 6)]
+    return [max(0.0, 1 - 4 * known) for known in beyond]
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 def test_paper_upscaling_copies_patches(models, scale):
     """Every hole pixel is the enlarged low image plus what the chosen patch holds beyond it."""
@@ -479,6 +512,7 @@ def test_a_dialect_computes_what_it_says(context):
     "side,changes",
     [
         (512, {"variant": "paper", "start": "push-pull", "surroundings": True}),
+        (512, {"variant": "paper", "coherence": False, "blended": True}),
         (1024, {"variant": "published", "dialect": DIALECTS["mikanquyt"]}),
     ],
 )

@@ -239,10 +239,12 @@ def test_a_stage_ends_with_its_minutes(images: Scenes, tmp_path: Path) -> None:
 def test_a_run_begins_with_what_another_ended_with(
     images: Scenes, finished: Path, tmp_path: Path
 ) -> None:
-    """But for how much surroundings count, which is set."""
+    """But for how much surroundings count and what copied details are raised by: these are set."""
     modules = loop.Trained(dataclasses.replace(SETTINGS, seed=3, average=0.5)).modules
     closeness = modules["model"].generator.multihead_attention.closeness
     closeness += 1
+    gain = modules["model"].generator.gain
+    gain += 1
     loop.load_start(finished / CHECKPOINT, modules, nothing_seen)
     ended = {
         name.removeprefix("model."): tensor
@@ -251,8 +253,9 @@ def test_a_run_begins_with_what_another_ended_with(
     }
     for module in modules.values():
         for name, tensor in module.state_dict().items():
-            assert torch.equal(tensor, ended[name]) or name.endswith(".closeness"), name
+            assert torch.equal(tensor, ended[name]) or name.endswith((".closeness", ".gain")), name
     assert not torch.equal(closeness, ended["generator.multihead_attention.closeness"])
+    assert not torch.equal(gain, ended["generator.gain"])
     shapes = loop.Trained(dataclasses.replace(SETTINGS, branches=2)).modules
     with pytest.raises(TrainingError, match=r"its model has another shape \(Missing"):
         loop.load_start(finished / CHECKPOINT, shapes, nothing_seen)

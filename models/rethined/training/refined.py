@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rethined_export.models.rethined.attention import FORBIDDEN
+from rethined_export.models.rethined.blend import blend
 from rethined_export.models.rethined.config import GRID, LOW_RESOLUTION, PATCH, TOKENS
 from rethined_export.models.rethined.filters import gaussian_blur, high_frequencies
 from rethined_export.models.rethined.model import Rethined
@@ -44,12 +45,21 @@ def refined(
         costs = copy_costs(_rows(wanted, asking), texture, copied)
     mixed = soft @ copied
     picked = mixed + (_rows(copied, soft.argmax(2)) - mixed).detach()
-    fill = flags.gather(1, asking)[:, :, None]
-    made = _rows(patches, asking) + fill * (_rows(blurred - patches, asking) + picked)
+    share, gain = _shares(model, mask)
+    made = _rows(patches, asking)
+    made = made + _rows(share, asking) * (_rows(blurred - patches, asking) + gain * picked)
     tokens = patches.scatter(1, asking[:, :, None].expand_as(made), made)
     low = F.fold(tokens.mT, LOW_RESOLUTION, PATCH, stride=PATCH)
-    expected = (fill[:, :, 0] * (soft * costs).sum(2)).sum(1) / flags.sum(1).clamp(min=1)
+    fill = flags.gather(1, asking)
+    expected = (fill * (soft * costs).sum(2)).sum(1) / flags.sum(1).clamp(min=1)
     return mask * low + (1 - mask) * composite, expected.mean()
+
+
+def _shares(model: Rethined, mask: Tensor) -> tuple[Tensor, Tensor | float]:
+    """What pixels take of what is copied, ``[B, N, 192]``, and what that is multiplied with."""
+    if not model.config.blended:
+        return _unfold(mask.expand(-1, 3, -1, -1)), 1.0
+    return _unfold(blend(mask).expand(-1, 3, -1, -1)), model.generator.gain
 
 
 def hole_scores(

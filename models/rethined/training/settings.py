@@ -117,6 +117,7 @@ class Settings:
             start=self.start,
             coherence=self.coherence,
             surroundings=self.surroundings,
+            blended=not self.coherence,
             branches=self.branches,
         )
 

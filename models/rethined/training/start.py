@@ -16,6 +16,8 @@ from rethined_export.models.rethined.training.settings import Settings
 _BESIDE, _SHIFT_IDENTITY, _SHIFT_ALONE = 0.4, 1.0, 0.5
 #: Deviation of a channel that says nothing: a batch's noise would be all that a norm magnifies.
 _DEAD = 1e-6
+#: Ends of the names of what is set and not learned.
+_SET = ("attention.closeness", "generator.gain")
 
 
 def new_model(settings: Settings) -> Rethined:
@@ -75,8 +77,8 @@ def unfold(model: Rethined, weights: dict[str, Tensor], batches: Iterable[Batch]
 
 
 def not_learned(module: nn.Module) -> dict[str, Tensor]:
-    """What is set and not learned, and stays where weights of another run come in, by name."""
-    return {name: t for name, t in module.state_dict().items() if name.endswith(".closeness")}
+    """What stays as it is where weights of another run come in, by name."""
+    return {name: t for name, t in module.state_dict().items() if name.endswith(_SET)}
 
 
 @torch.no_grad()

@@ -145,8 +145,8 @@ class HoleGraph(nn.Module):
         """
         x_low, mask_low = self._shrink(image, mask)
         tokens, places, left = self.list_holes(F.max_pool2d(mask_low, PATCH, PATCH))
-        seen = self.looking(x_low, mask_low)
-        low, keys, scores = self.choosing(*seen, mask_low, tokens, places)
+        seen = as_read(self.looking.look(x_low, mask_low))
+        low, keys, scores = self.choosing(*seen, tokens, places)
         output = self._finish(image, mask, low, seen[0], tokens, places, keys, scores)
         rows = places.clamp(max=self.budget - 1)
         keys_of_all = F.embedding(rows, keys[0].float()).to(torch.int32)
@@ -171,8 +171,8 @@ class HoleGraph(nn.Module):
         places = torch.full((TOKENS,), len(tokens), dtype=torch.int32)
         places[tokens] = torch.arange(len(tokens), dtype=torch.int32)
         listed, keys, theirs = tokens.to(torch.int32), indices[:, tokens], scores[:, tokens]
-        composite, details, _, _ = as_read(scene.look)
-        low = self.choosing.settle(composite, details, scene.mask_low, listed, places, keys, theirs)
+        composite, details, _, _, shares = as_read(scene.look)
+        low = self.choosing.settle(composite, details, shares, listed, places, keys, theirs)
         return self._finish(image, mask, low, composite, listed, places, keys, theirs)
 
     def _shrink(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

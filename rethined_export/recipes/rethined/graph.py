@@ -132,8 +132,11 @@ class ExportGraph(LowResolution):
         return self.finish(image, mask, scene, low, indices=indices, weights=weights)
 
     def refine(self, scene: Scene, mixed: Tensor) -> Tensor:
-        """Coherence layer over the mixed tokens: x̂_LR ``[1, 3, 512, 512]``."""
-        flag, look = spread_flags(scene.hole, PATCH), scene.look
+        """Mixed tokens in their places, coherence layer over them: x̂_LR ``[1, 3, 512, 512]``."""
+        look = scene.look
+        if self.paper and not self.config.coherence:
+            return self.blend(look.composite, look.high, mixed, look.shares)
+        flag = spread_flags(scene.hole, PATCH)
         if self.paper:
             tokens = flag * (look.blurred + mixed) + (1 - flag) * look.composite
             low = self._cohere(unfold_grid(tokens, PATCH))

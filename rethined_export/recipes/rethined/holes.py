@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from rethined_export.models.rethined import GRID, PATCH, Rethined
 from rethined_export.models.rethined.config import PATCH_SIZE, TOKENS
-from rethined_export.recipes.rethined.low import Look, LowResolution
+from rethined_export.recipes.rethined.low import Look, LowResolution, blending
 from rethined_export.rewrite.fetch import PatchFetch
 from rethined_export.rewrite.tokens import Strongest
 
@@ -60,12 +60,13 @@ class Choosing(nn.Module):
             raise ValueError("the published variant changes every token, not only the hole's")
         self.top_k = top_k
         self.coherent = model.config.coherence
+        self.blend = blending(model)
         if model.generator.coherence is not None:
             self.mix = _as_linear(model.generator.coherence)
             self.register_buffer("near", neighbours())
         self.strongest = Strongest(top_k, _BLOCK)
         self.fetch = PatchFetch(3, PATCH, GRID)
-        self.fetch_mask = PatchFetch(1, PATCH, GRID)
+        self.fetch_shares = PatchFetch(1, PATCH, GRID)
         self.eval().requires_grad_(False)
 
     def forward(
@@ -74,7 +75,7 @@ class Choosing(nn.Module):
         details: Tensor,
         queries: Tensor,
         keys: Tensor,
-        mask: Tensor,
+        shares: Tensor,
         tokens: Tensor,
         rows: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,7 +87,7 @@ class Choosing(nn.Module):
         Args:
             composite: x_c ``[1, 3, 512, 512]``. details: F of it, the same.
             queries: ``[N, d]``. keys: ``[d, N]``.
-            mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
+            shares: how much of copied details each pixel takes, ``[1, 1, 512, 512]``.
             tokens: hole tokens, int32 ``[K]``; spare places may repeat any token.
             rows: place of every token in the list, K where it is not in it, int32 ``[N]``; for the
                 coherence layer, if there is one.
@@ -96,28 +97,28 @@ class Choosing(nn.Module):
             ``[1, K, k]``.
         """
         scores, indices = self._choose(queries, keys, tokens)
-        low = self.settle(composite, details, mask, tokens, rows, indices, scores)
+        low = self.settle(composite, details, shares, tokens, rows, indices, scores)
         return low, indices, scores
 
     def settle(
         self,
         composite: Tensor,
         details: Tensor,
-        mask: Tensor,
+        shares: Tensor,
         tokens: Tensor,
         rows: Tensor | None,
         indices: Tensor,
         scores: Tensor,
     ) -> Tensor:
         """Patches of x̂_LR ``[K, 8, 3, 8]`` once the keys are chosen."""
-        known = self.fetch(composite, tokens)
+        image, own = self.fetch(composite, tokens), self.fetch(details, tokens)
+        copied, inside = self._mix(details, indices, scores), self.fetch_shares(shares, tokens)
+        if not self.coherent:
+            return self.blend(image, own, copied, inside)
+        assert rows is not None
         # x_c − F is the blurred image, B.
-        low = known - self.fetch(details, tokens) + self._mix(details, indices, scores)
-        if self.coherent:
-            assert rows is not None
-            low = self._cohere(composite, low, tokens, rows)
-        inside = self.fetch_mask(mask, tokens)
-        return inside * low + (1 - inside) * known
+        low = self._cohere(composite, image - own + copied, tokens, rows)
+        return inside * low + (1 - inside) * image
 
     def _choose(self, queries: Tensor, keys: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Best keys of the listed tokens: scores and int32 indices, each ``[1, K, k]``."""
@@ -161,7 +162,7 @@ class Looking(LowResolution):
         super().__init__(model)
         self.eval().requires_grad_(False)
 
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Look at the image.
 
         Args:
@@ -169,16 +170,19 @@ class Looking(LowResolution):
             mask: m_LR ``[1, 1, 512, 512]``, 1 = hole.
 
         Returns:
-            What :class:`Choosing` reads: x_c and F ``[1, 3, 512, 512]``, queries ``[N, d]`` and
-            keys ``[d, N]``.
+            What :class:`Choosing` reads: x_c and F ``[1, 3, 512, 512]``, queries ``[N, d]``, keys
+            ``[d, N]`` and shares ``[1, 1, 512, 512]``.
         """
-        return as_read(self.look(image, mask))
+        composite, details, queries, keys, shares = as_read(self.look(image, mask))
+        # Clipped, an output is no input, even where the shares are the mask.
+        return composite, details, queries, keys, shares.clamp(0, 1)
 
 
-def as_read(look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A look as :class:`Choosing` reads it."""
+def as_read(look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A look as :class:`Choosing` reads it, shares last."""
     queries = look.queries.reshape(-1, TOKENS).transpose(0, 1)
-    return look.composite, look.high, queries, look.keys.reshape(-1, TOKENS)
+    keys = look.keys.reshape(-1, TOKENS)
+    return look.composite, look.high, queries, keys, look.shares
 
 
 def _blocks(asked: Tensor) -> list[Tensor]:

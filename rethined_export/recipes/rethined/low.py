@@ -12,6 +12,7 @@ from rethined_export.models.rethined import Rethined, reparameterise
 from rethined_export.models.rethined.attention import FORBIDDEN
 from rethined_export.models.rethined.config import GRID, PATCH, STAGE_STRIDES, TOKENS
 from rethined_export.recipes.rethined.coarse import CoarseGraph
+from rethined_export.rewrite.blend import Blend
 from rethined_export.rewrite.blur import SeparableBlur
 from rethined_export.rewrite.surroundings import Surroundings
 from rethined_export.rewrite.tokens import TokenProjection
@@ -27,6 +28,8 @@ class Look:
         queries, keys: ``[1, d, 64, 64]``, d_k projections, the code of what surrounds each token
             and, in the paper's variant, 1 and what a key's being in the hole adds to its score; the
             queries' projections carry the factor 1/√d_k.
+        shares: how much of copied details each pixel takes ``[1, 1, 512, 512]``; m_LR where the
+            network does not blend.
     """
 
     composite: Tensor
@@ -34,6 +37,7 @@ class Look:
     high: Tensor
     queries: Tensor
     keys: Tensor
+    shares: Tensor
 
 
 class LowResolution(nn.Module):
@@ -57,6 +61,7 @@ class LowResolution(nn.Module):
         gain = 1 / math.sqrt(model.config.d_k)
         self.project = TokenProjection(torch.cat([head.w_qs.weight * gain, head.w_ks.weight]))
         self.blur = SeparableBlur()
+        self.blend = blending(model)
         if self.paper or self.config.surroundings:
             self.register_buffer("one", torch.ones(1, 1, GRID, GRID))
         if self.config.surroundings:
@@ -83,12 +88,18 @@ class LowResolution(nn.Module):
             hole = F.max_pool2d(mask_low, PATCH, PATCH)
             asking.append(self.one)
             offering.append(hole * FORBIDDEN)
-        return Look(composite, blurred, high, torch.cat(asking, dim=1), torch.cat(offering, dim=1))
+        queries, keys = torch.cat(asking, dim=1), torch.cat(offering, dim=1)
+        return Look(composite, blurred, high, queries, keys, self.blend.shares(mask_low))
 
     def _context(self, features: list[Tensor]) -> Tensor | None:
         """Encoder features of the stage that joins the tokens; None if there is none."""
         stage = self.config.feature_stage
         return None if stage is None else to_grid(features[stage], stage)
+
+
+def blending(model: Rethined) -> Blend:
+    """How a network's copied details set in."""
+    return Blend(float(model.generator.gain) if model.config.blended else None)
 
 
 def to_grid(features: Tensor, stage: int) -> Tensor:

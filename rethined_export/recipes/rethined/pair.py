@@ -15,9 +15,9 @@ class Pair:
 
     Attributes:
         low: takes ``image`` ``[1, 3, 512, 512]`` and ``mask`` ``[1, 1, 512, 512]``; gives
-            ``composite`` and ``details`` ``[1, 3, 512, 512]``, ``queries`` ``[4096, d]`` and
-            ``keys`` ``[d, 4096]``.
-        choose: takes these, the mask, ``tokens`` ``[K]`` and, with a coherence layer, ``rows``
+            ``composite`` and ``details`` ``[1, 3, 512, 512]``, ``queries`` ``[4096, d]``, ``keys``
+            ``[d, 4096]`` and ``shares`` ``[1, 1, 512, 512]``.
+        choose: takes these, ``tokens`` ``[K]`` and, with a coherence layer, ``rows``
             ``[4096]``; gives ``low`` ``[K, 8, 3, 8]``, ``indices`` and ``scores`` ``[1, K, k]``.
         patch: makes full-resolution patches in librethined's place, see :mod:`.windows`; or None.
         scale: s; photos are filled up to 512·s pixels a side.
@@ -45,7 +45,7 @@ class Pair:
         seen = self.low(image=image, mask=mask)
         choice.compose(np.asarray(seen["composite"], np.float32))
         for part in native.parts(choice.tokens, self.budget, "rows" in self.choose.takes):
-            inputs: dict[str, Array] = {**seen, "mask": mask, "tokens": part.listed}
+            inputs: dict[str, Array] = {**seen, "tokens": part.listed}
             if part.rows is not None:
                 inputs["rows"] = part.rows
             choice.keep(self.choose(**inputs), part)

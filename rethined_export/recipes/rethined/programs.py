@@ -59,11 +59,13 @@ def _seen(model: Rethined) -> tuple[TensorInfo, ...]:
     """What the first program says and the second reads; planes in every target."""
     size = model.config.d_k + CODE * model.config.surroundings + 1  # and the hole's bias
     said = "coarse image in the hole, photo elsewhere"
+    shares = "how much of copied details each pixel takes, in [0, 1]"
     return (
         TensorInfo("composite", (1, 3, *_LOW), "BCHW", "float32", said),
         TensorInfo("details", (1, 3, *_LOW), "BCHW", "float32", "composite less its blur"),
         TensorInfo("queries", (TOKENS, size), "ND", "float32", "of each token, over √d"),
         TensorInfo("keys", (size, TOKENS), "DN", "float32", "of each token"),
+        TensorInfo("shares", (1, 1, *_LOW), "BCHW", "float32", shares),
     )
 
 
@@ -72,13 +74,9 @@ def choose(options: RethinedOptions, model: Rethined) -> Program:
     listed, ranks = options.places, options.ranks
     module, seen = Choosing(model, ranks), _seen(model)
     inputs = {info.name: torch.rand(info.shape) for info in seen}
-    inputs["mask"] = scene(_LOW)["mask"]
     inputs["tokens"] = torch.arange(listed, dtype=torch.int32)
-    takes = [
-        *seen,
-        image_info("mask", 1, _LOW, HOLE),
-        TensorInfo("tokens", (listed,), "K", "int32", "hole tokens; spare places repeat any"),
-    ]
+    said = "hole tokens; spare places repeat any"
+    takes = [*seen, TensorInfo("tokens", (listed,), "K", "int32", said)]
     if module.coherent:
         inputs["rows"] = torch.arange(TOKENS, dtype=torch.int32).clamp(max=listed)
         place = f"place of each in tokens, else {listed}"

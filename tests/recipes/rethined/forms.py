@@ -26,6 +26,7 @@ _PAPER = narrow("paper")
 FORMS = {
     "paper": _PAPER,
     "published": narrow("published"),
-    # As shipped: from a push–pull fill, no coherence layer, scores that compare surroundings.
-    "shipped": replace(_PAPER, start="push-pull", coherence=False, surroundings=True),
+    # As shipped: from a push–pull fill, no coherence layer, scores that compare surroundings, and
+    # copied details blended in.
+    "shipped": replace(_PAPER, start="push-pull", coherence=False, surroundings=True, blended=True),
 }

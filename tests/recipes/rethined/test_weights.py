@@ -212,12 +212,24 @@ def test_decoder_is_derived(tmp_path, variant, decoder):
 
 
 @pytest.mark.parametrize(
-    "change", [{"start": "push-pull"}, {"coherence": False}, {"surroundings": True}]
+    "change",
+    [
+        {"start": "push-pull"},
+        {"coherence": False},
+        {"surroundings": True},
+        {"coherence": False, "blended": True},
+    ],
 )
 def test_what_the_model_starts_and_ends_with_is_derived(tmp_path, change):
     config = small_config(**change)
     checkpoint = load(save(tmp_path / "m.safetensors", small_model(config).state_dict()))
     assert checkpoint.model.config == config
+
+
+def test_a_gain_beside_a_coherence_layer_is_refused(tmp_path):
+    state = small_model(small_config()).state_dict() | {"generator.gain": torch.ones(1)}
+    with pytest.raises(CheckpointError, match=r"unexpected: generator\.gain"):
+        load(save(tmp_path / "m.safetensors", state))
 
 
 def test_repaired_published_checkpoint(tmp_path):
