@@ -6,9 +6,11 @@ within, where they are raised by what attention's errors cost: the best patch fo
 on the whole smoother than what is missing.
 """
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from rethined_export.models.rethined.filters import gaussian_blur
+from rethined_export.models.rethined.filters import BLUR_SIDE, gaussian_taps
 
 #: What copied details are multiplied with.
 GAIN = 1.125
@@ -17,5 +19,15 @@ STEEPNESS = 4.0
 
 
 def blend(mask: Tensor) -> Tensor:
-    """``a = m · max(0, 1 − 4·gauss(1 − m))``, ``[B, 1, 512, 512]`` in and out, in [0, 1]."""
-    return mask * (1 - STEEPNESS * (1 - gaussian_blur(mask))).clamp(min=0)
+    """``a = m · max(0, 1 − 4·gauss(1 − m))``; beyond the border nothing is known.
+
+    Args:
+        mask: m_LR ``[B, 1, H, W]``, 1 = hole.
+
+    Returns:
+        The same shape, in [0, 1]; 0 where the mask is.
+    """
+    taps = gaussian_taps(device=mask.device)
+    kernel = torch.outer(taps, taps).to(mask)[None, None]
+    known = F.conv2d(1 - mask, kernel, padding=BLUR_SIDE // 2)
+    return mask * (1 - STEEPNESS * known).clamp(min=0)

@@ -1,9 +1,12 @@
 """The coarse image's details give way to copied ones, as ``models.rethined.blend`` tells."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rethined_export.models.rethined.blend import STEEPNESS
-from rethined_export.rewrite.blur import SeparableBlur
+from rethined_export.models.rethined.filters import BLUR_SIDE, gaussian_taps
+
+_HALO = BLUR_SIDE // 2
 
 
 class Blend(nn.Module):
@@ -14,17 +17,24 @@ class Blend(nn.Module):
             details as they are, and only these.
     """
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, gain: float | None) -> None:
         super().__init__()
         self.gain = gain
         if gain is not None:
-            self.blur = SeparableBlur(channels=1)
+            taps = gaussian_taps().float()
+            self.register_buffer("rows", -STEEPNESS * taps.reshape(1, 1, -1, 1))
+            self.register_buffer("columns", taps.reshape(1, 1, 1, -1))
 
     def shares(self, mask: Tensor) -> Tensor:
         """How much of copied details each pixel takes, for m_LR; ``[1, 1, 512, 512]`` each."""
         if self.gain is None:
             return mask
-        return mask * (STEEPNESS * self.blur(mask) + (1 - STEEPNESS)).clamp(min=0)
+        tall = F.conv2d(1 - mask, self.rows, padding=(_HALO, 0))
+        kept = F.conv2d(tall, self.columns, padding=(0, _HALO))
+        return mask * (1 + kept).clamp(min=0)
 
     def forward(self, image: Tensor, details: Tensor, copied: Tensor, shares: Tensor) -> Tensor:
         """``x_c + a ⊙ (g·A F − F)`` of an image, its own details, copied ones and shares."""

@@ -10,21 +10,17 @@ _HALO = BLUR_SIDE // 2
 
 
 class SeparableBlur(nn.Module):
-    """Twin of ``filters.gaussian_blur``: ``[1, C, H, W]`` in and out.
-
-    Args:
-        channels: C, 3 for RGB.
-    """
+    """Twin of ``filters.gaussian_blur`` for RGB images: ``[1, 3, H, W]`` in and out."""
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.channels, taps = channels, gaussian_taps().float()
-        self.register_buffer("rows", taps.reshape(1, 1, -1, 1).repeat(channels, 1, 1, 1))
-        self.register_buffer("columns", taps.reshape(1, 1, 1, -1).repeat(channels, 1, 1, 1))
+        taps = gaussian_taps().float()
+        self.register_buffer("rows", taps.reshape(1, 1, -1, 1).repeat(3, 1, 1, 1))
+        self.register_buffer("columns", taps.reshape(1, 1, 1, -1).repeat(3, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        tall = F.conv2d(reflect_pad(x, _HALO, (2,)), self.rows, groups=self.channels)
-        return F.conv2d(reflect_pad(tall, _HALO, (3,)), self.columns, groups=self.channels)
+        tall = F.conv2d(reflect_pad(x, _HALO, (2,)), self.rows, groups=3)
+        return F.conv2d(reflect_pad(tall, _HALO, (3,)), self.columns, groups=3)

@@ -174,8 +174,9 @@ class Looking(LowResolution):
             ``[d, N]`` and shares ``[1, 1, 512, 512]``.
         """
         composite, details, queries, keys, shares = as_read(self.look(image, mask))
-        # Clipped, an output is no input, even where the shares are the mask.
-        return composite, details, queries, keys, shares.clamp(0, 1)
+        if not self.config.blended:
+            shares = shares.clamp(max=1)  # the mask itself, which as an output is to be another
+        return composite, details, queries, keys, shares
 
 
 def as_read(look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
