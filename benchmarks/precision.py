@@ -98,10 +98,12 @@ def _rows(subject: Subject, target: str, precisions: list[str]) -> Iterator[dict
     spec = ExportSpec(subject.model, target, subject.options, untrained=not subject.trained)
     wanted = [name for name in precisions if name in TARGETS[target].precisions and name != EXACT]
     with tempfile.TemporaryDirectory() as folder:
-        exact: dict[bool, Path] = {}  # by whether its weights are rounded
-        for precision in wanted:
-            rounded, seeing = PRECISIONS[precision].rounded, PRECISIONS[precision].sees_photos
-            made = replace(spec, precision=precision, calibration=Calibration() if seeing else None)
+        exact: dict[str, Path] = {}  # by how its weights are rounded
+        for name in wanted:
+            precision = PRECISIONS[name]
+            calibration = Calibration() if precision.sees_photos else None
+            made = replace(spec, precision=name, calibration=calibration)
+            rounded = f"{precision.rounded}-{precision.palette}"
             if rounded not in exact:
                 exact[rounded] = Path(folder) / f"exact-{rounded}{TARGETS[target].suffix}"
                 given = {"spec": made.to_dict(), "path": str(exact[rounded]), "threads": THREADS}

@@ -449,7 +449,7 @@ def _hash(path: Path, artifact: str) -> str:
 def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) -> dict[str, Any]:
     """Write one artifact to ``path``; what it holds, and how long the conversion took.
 
-    Its numbers are fp32. Where the spec's precision stores weights in 8 bits, they are whole steps.
+    Its numbers are fp32. Where the spec's precision rounds weights, they are what is to be stored.
     """
     report("loading the model")
     torch.set_num_threads(threads)
@@ -457,9 +457,10 @@ def convert(report: Report, *, spec: dict[str, Any], path: str, threads: int) ->
     reference = load_reference(made)
     program = made.recipe.program(made.options, reference.model, made.part)
     samples = Samples(made, reference, _ROUNDED_ON)
-    if PRECISIONS[made.precision].rounded:
+    precision = PRECISIONS[made.precision]
+    if precision.rounded:
         report("rounding weights")
-        round_weights(program, samples())
+        round_weights(program, samples(), precision.palette)
     embedded = replace(
         made,
         options=made.options.embedded(),

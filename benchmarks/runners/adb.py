@@ -157,9 +157,8 @@ class AdbRunner:
 def _run_python(device: Device, artifact: Path, target: str, plan: Plan, folder: Path) -> Measured:
     """Time whole fills, or one of several programs, by the board's own Python."""
     with np.load(folder / "own.npz") as own, np.load(folder / "inputs.npz") as inputs:
-        whole = "output" in own
-        window = Window(*inputs["mask"].squeeze().shape)
-    if whole:
+        window = Window(*inputs["mask"].squeeze().shape) if "output" in own else None
+    if window is not None:
         photo, hole = noise_photo(window)
         np.savez(folder / "photo.npz", photo=photo, hole=hole)
         device.push(folder / "photo.npz", "photo.npz")

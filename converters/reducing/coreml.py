@@ -19,6 +19,7 @@ from rethined_export.converters.coreml import save
 from rethined_export.converters.files import check_package
 from rethined_export.converters.mil import MLProgram
 from rethined_export.converters.reducing.coreml_constants import share_constants
+from rethined_export.converters.reducing.palette import FEW_WEIGHTS, nearest_levels
 from rethined_export.converters.reducing.types import Reduction
 
 # isort: split
@@ -31,11 +32,8 @@ from coremltools.models.utils import _apply_graph_pass
 
 #: Operators with weights.
 _LAYERS = ("conv", "conv_transpose", "linear", "matmul")
-#: Weights of so few numbers gain nothing, and as palettes, one for all of a tensor's channels, too
-#: little: in RETHINED they are a seventh of all weights, and their palettes lost 7 and 9 dB.
-_FEW_WEIGHTS, _FEW_FOR_PALETTE = 512, 16384
-#: Of k-means; levels move little after a few.
-_ROUNDS = 200
+#: Weights of so few numbers gain nothing.
+_FEW_WEIGHTS = 512
 #: What an index may have gone through as a float before it was cast: moves and plain arithmetic.
 _INDEX_PATH = frozenset(
     [
@@ -156,7 +154,7 @@ def _int8(how: Reduction) -> Any:
 
 def _palette(bits: int, how: Reduction) -> Any:
     config = cto.OpPalettizerConfig(
-        mode="custom", lut_function=partial(nearest_levels, bits), weight_threshold=_FEW_FOR_PALETTE
+        mode="custom", lut_function=partial(nearest_levels, bits), weight_threshold=FEW_WEIGHTS
     )
     return cto.OptimizationConfig(
         op_type_configs=dict.fromkeys(_LAYERS, config), op_name_configs=_alone(how.untouched)
@@ -166,32 +164,6 @@ def _palette(bits: int, how: Reduction) -> Any:
 def _alone(names: frozenset[str]) -> dict[str, None]:
     """Configurations of operators that are left alone."""
     return dict.fromkeys(sorted(names))
-
-
-def nearest_levels(
-    bits: int, weights: npt.NDArray[Any]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    """A palette of 2^bits levels that lies near all weights, and each weight's place in it.
-
-    k-means in one dimension (Lloyd) without chance: half of the levels begin where most weights
-    are, half evenly spread, since few large weights decide as much.
-
-    Returns:
-        Levels, ascending, in the type of the weights; places of all weights, flat.
-    """
-    values = np.sort(weights.astype(np.float64).ravel())
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    half = 2 ** (bits - 1)
-    crowded = np.quantile(values, (np.arange(half) + 0.5) / half)
-    levels = np.sort(np.concatenate([crowded, np.linspace(values[0], values[-1], half)]))
-    for _ in range(_ROUNDS):
-        edges = np.searchsorted(values, (levels[1:] + levels[:-1]) / 2)
-        starts, ends = np.concatenate([[0], edges]), np.concatenate([edges, [len(values)]])
-        counts = ends - starts
-        means = (sums[ends] - sums[starts]) / np.maximum(counts, 1)
-        levels = np.sort(np.where(counts > 0, means, levels))
-    places = np.searchsorted((levels[1:] + levels[:-1]) / 2, weights.astype(np.float64).ravel())
-    return levels.astype(weights.dtype), places.astype(np.uint8)
 
 
 def _halved(model: Any) -> Any:

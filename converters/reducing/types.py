@@ -20,7 +20,8 @@ class Precision:
     Attributes:
         means: one line for ``--help``.
         calibrated: ranges of activations are measured on photos.
-        rounded: all weights are fitted to the steps of 8 bits, on photos too.
+        rounded: all weights are fitted to the values that are stored, on photos too.
+        palette: bits of a place in a tensor's palette; 0: stored are steps of 8 bits.
         searched: so is which layers bear 8 bits worst: those compute in floats.
         stores_all: those too store their weights in 8 bits; else in float16.
     """
@@ -29,6 +30,7 @@ class Precision:
     means: str
     calibrated: bool = False
     rounded: bool = False
+    palette: int = 0
     searched: bool = False
     stores_all: bool = False
 
@@ -66,8 +68,8 @@ PRECISIONS = {
             calibrated=True,
             searched=True,
         ),
-        Precision("palette6", "weights as one of 64 values a tensor"),
-        Precision("palette4", "weights as one of 16 values a tensor"),
+        Precision("palette6", "weights as one of 64 values a tensor", rounded=True, palette=6),
+        Precision("palette4", "weights as one of 16 values a tensor", rounded=True, palette=4),
     )
 }
 #: Images of a whole artifact, in [0, 1]: of so many levels that those of 8 bits come back exactly.

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rethined_export.artifacts import size_of
 from rethined_export.converters import coreml as target
 from rethined_export.converters.mil import MLProgram
-from rethined_export.converters.reducing.coreml import nearest_levels, reducer
+from rethined_export.converters.reducing.coreml import reducer
+from rethined_export.converters.reducing.palette import nearest_levels
 from rethined_export.converters.reducing.types import Reduction, Sample
 
 SIDE, WIDTH = 16, 48
@@ -184,6 +185,10 @@ def test_each_weight_takes_the_nearest_of_ascending_levels(
 
 
 def test_few_values_are_kept_as_they_are() -> None:
-    weights = np.repeat(np.float32([-1, 0, 0.5, 3]), 40)
-    levels, places = nearest_levels(4, weights)
-    np.testing.assert_allclose(levels[places], weights, atol=1e-6)
+    """Where there are no more of them than a palette has, however they lie."""
+    random = np.random.default_rng(3)
+    for count in (1, 4, 16):
+        weights = random.choice(random.normal(size=count) ** 3, 640).astype(np.float32)
+        levels, places = nearest_levels(4, weights)
+        assert levels.shape == (16,)
+        np.testing.assert_array_equal(levels[places], weights)

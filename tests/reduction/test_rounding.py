@@ -1,4 +1,4 @@
-"""Rounded weights: on the steps of 8 bits, and nearer to what was than the nearest."""
+"""Rounded weights: of values that are stored, and nearer to what was than the nearest."""
 
 import copy
 
@@ -8,13 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from rethined_export.converters.reducing.palette import FEW_WEIGHTS, nearest_levels
 from rethined_export.converters.types import run_program
-from rethined_export.reduction.rounding import STEPS, round_weights, rounded, steps
+from rethined_export.reduction.rounding import (
+    STEPS,
+    on_levels,
+    on_steps,
+    round_weights,
+    rounded,
+    steps,
+)
 
 
 def nearest(kernels: Tensor) -> Tensor:
     step = steps(kernels)
     return (kernels / step).round() * step
+
+
+def by_steps(kernels: Tensor, moments: Tensor) -> Tensor:
+    return rounded(kernels, moments, on_steps(steps(kernels), kernels))
 
 
 @settings(deadline=None, max_examples=30)
@@ -30,12 +42,12 @@ def test_on_the_steps_and_the_steps_can_be_told(
     random = torch.Generator().manual_seed(seed)
     kernels = torch.randn(groups, outputs, inputs, generator=random, dtype=torch.float64)
     seen = torch.randn(groups, inputs, 50, generator=random, dtype=torch.float64)
-    made = rounded(kernels, seen @ seen.mT, steps(kernels))
+    made = by_steps(kernels, seen @ seen.mT)
     counts = made / steps(kernels)
     assert (counts - counts.round()).abs().max() <= 1e-9
     assert counts.abs().max() <= STEPS + 1e-9
     torch.testing.assert_close(steps(made), steps(kernels))
-    torch.testing.assert_close(rounded(made, seen @ seen.mT, steps(made)), made)
+    torch.testing.assert_close(by_steps(made, seen @ seen.mT), made)
 
 
 @settings(deadline=None, max_examples=30)
@@ -47,16 +59,22 @@ def test_results_are_nearer_than_those_of_the_nearest(inputs: int, seed: int) ->
     common = torch.randn(1, inputs, 4, generator=random, dtype=torch.float64)
     own = torch.randn(1, inputs, 400, generator=random, dtype=torch.float64)
     seen = common @ torch.randn(1, 4, 400, generator=random, dtype=torch.float64) + 0.1 * own
-    lost = [
-        float(((made - kernels) @ seen).square().mean())
-        for made in (rounded(kernels, seen @ seen.mT, steps(kernels)), nearest(kernels))
-    ]
-    assert lost[0] < 0.5 * lost[1]
+    levels = torch.as_tensor(nearest_levels(4, kernels.numpy())[0])
+    one_by_one = levels[(kernels[..., None] - levels).abs().argmin(-1)]
+    moments = seen @ seen.mT
+    pairs = (
+        (by_steps(kernels, moments), nearest(kernels)),
+        (rounded(kernels, moments, on_levels(levels)), one_by_one),
+    )
+    for pair in pairs:
+        made, others = (float(((one - kernels) @ seen).square().mean()) for one in pair)
+        assert made < 0.5 * others
+    assert torch.isin(pairs[1][0], levels).all()
 
 
 def test_inputs_that_are_always_zero_harm_nothing() -> None:
     kernels = torch.ones(2, 1, 9, dtype=torch.float64)
-    made = rounded(kernels, torch.zeros(2, 9, 9, dtype=torch.float64), steps(kernels))
+    made = by_steps(kernels, torch.zeros(2, 9, 9, dtype=torch.float64))
     torch.testing.assert_close(made, kernels)
 
 
@@ -146,3 +164,21 @@ def test_quantisers_find_the_same_weights(nets: tuple[nn.Module, ...]) -> None:
         axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
         kernels = layer.weight.transpose(0, axis).flatten(1)[None]
         torch.testing.assert_close(nearest(kernels), kernels, rtol=0, atol=1e-6)
+
+
+def test_palettes_are_of_large_layers_alone() -> None:
+    torch.manual_seed(9)
+    net = nn.Sequential(nn.Conv2d(3, 128, 1), nn.Conv2d(128, 144, 1)).eval().requires_grad_(False)
+    before = copy.deepcopy(net)
+    inputs = {"image": scenes(1)[0]["image"]}
+    program = run_program(net, inputs, ("output",), ("image", "output"))
+    round_weights(program, [{"image": inputs["image"].numpy()}], palette=4)
+    assert net[0].weight.numel() <= FEW_WEIGHTS < net[1].weight.numel()
+    assert torch.equal(net[0].weight, before[0].weight)
+    assert len(net[1].weight.unique()) == 16
+    apart = net(inputs["image"]) - before(inputs["image"])
+    near = copy.deepcopy(before)
+    levels, places = nearest_levels(4, near[1].weight.numpy())
+    near[1].weight.copy_(torch.as_tensor(levels[places]).reshape(near[1].weight.shape))
+    others = near(inputs["image"]) - before(inputs["image"])
+    assert apart.square().mean() < 0.25 * others.square().mean()
