@@ -18,7 +18,7 @@ class Blend(nn.Module):
             details as they are, and only these.
 
     The mask is blurred twice side by side: of one channel alone ONNX Runtime makes sixteen, and
-    the low program takes a fifth longer.
+    the low program takes up to a tenth longer.
     """
 
     rows: Tensor
