@@ -17,19 +17,25 @@ def nearest_levels(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """A palette of 2^bits levels that lies near all weights, and each weight's place in it.
 
-    k-means in one dimension (Lloyd) without chance: half of the levels begin where most weights
-    are, half evenly spread, since few large weights decide as much.
-
     Returns:
         Levels, ascending, in the type of the weights; places of all weights, flat.
     """
-    values = np.sort(weights.astype(np.float64).ravel())
+    values = weights.astype(np.float64).ravel()
     found = np.unique(values)
     if len(found) <= 2**bits:  # there are no nearer ones
         levels = np.pad(found, (0, 2**bits - len(found)), mode="edge")
-        return levels.astype(weights.dtype), np.searchsorted(found, weights.ravel()).astype(
-            np.uint8
-        )
+    else:
+        levels = _means(bits, np.sort(values))
+    places = np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
+    return levels.astype(weights.dtype), places.astype(np.uint8)
+
+
+def _means(bits: int, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """k-means of ascending values (Lloyd) without chance, 2^bits of them, ascending.
+
+    Half of the levels begin where most values are, half evenly spread, since few large weights
+    decide as much.
+    """
     sums = np.concatenate([[0.0], np.cumsum(values)])
     half = 2 ** (bits - 1)
     crowded = np.quantile(values, (np.arange(half) + 0.5) / half)
@@ -40,5 +46,4 @@ def nearest_levels(
         counts = ends - starts
         means = (sums[ends] - sums[starts]) / np.maximum(counts, 1)
         levels = np.sort(np.where(counts > 0, means, levels))
-    places = np.searchsorted((levels[1:] + levels[:-1]) / 2, weights.astype(np.float64).ravel())
-    return levels.astype(weights.dtype), places.astype(np.uint8)
+    return np.asarray(levels)
